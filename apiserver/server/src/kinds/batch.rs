@@ -1,0 +1,3 @@
+//! Kinds of the group `batch`.
+
+pub mod job;

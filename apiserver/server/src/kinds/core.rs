@@ -1,0 +1,10 @@
+//! Kinds of the core group.
+
+pub mod config_map;
+pub mod namespace;
+pub mod node;
+pub mod persistent_volume;
+pub mod persistent_volume_claim;
+pub mod pod;
+pub mod secret;
+pub mod service;

@@ -1,0 +1,30 @@
+//! PriorityClasses: value and preemption policy stay; a generation of 1 and no more.
+
+use api::status::FieldError;
+use serde_json::Value;
+
+use crate::fields;
+use crate::strategy::{Ctx, Rules, Strategy};
+
+/// The strategy.
+pub struct PriorityClass;
+
+impl Strategy for PriorityClass {
+    fn rules(&self) -> Rules {
+        Rules::SPEC
+    }
+
+    fn validate(&self, _ctx: &Ctx<'_>, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let Some(old) = old else { return errors };
+        if fields::integer(object, "/value") != fields::integer(old, "/value") {
+            let text = "may not be changed in an update.";
+            errors.push(FieldError::forbidden("value", text));
+        }
+        if object.get("preemptionPolicy") != old.get("preemptionPolicy") {
+            let value = object.get("preemptionPolicy").cloned().unwrap_or_default();
+            errors.push(FieldError::invalid("preemptionPolicy", value, "field is immutable"));
+        }
+        errors
+    }
+}

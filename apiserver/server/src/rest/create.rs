@@ -1,0 +1,91 @@
+//! POST: a new object.
+
+use api::status::Status;
+use serde_json::Value;
+
+use super::commit::{self, Committed, Write};
+use super::write_options::{self, WriteOptions};
+use super::{Answer, Call, before, input};
+use crate::admission::{self, Operation};
+use crate::document;
+use crate::fields;
+use crate::managers;
+
+/// Attempts with other generated names, or other addresses.
+const ATTEMPTS: usize = 8;
+
+/// Makes an object from the body.
+pub async fn create(call: &Call) -> Result<Answer, Status> {
+    let options = WriteOptions::parse(&call.info.query, write_options::Write::Create)?;
+    let mut object = input::object(call, options.strictness)?;
+    input::check_namespace(call, &mut object)?;
+    check_revision(&object)?;
+    let (object, revision) = store(call, object, &options).await?;
+    Ok(created(object, revision, options.dry_run))
+}
+
+/// 201 with the new object.
+pub fn created(mut object: Value, revision: i64, dry_run: bool) -> Answer {
+    if !dry_run {
+        document::set_revision(&mut object, revision);
+    }
+    Answer::object(object).code(201)
+}
+
+/// A revision means nothing before there is an object.
+fn check_revision(object: &Value) -> Result<(), Status> {
+    match fields::text(object, "/metadata/resourceVersion") {
+        "" | "0" => Ok(()),
+        text if text.parse::<u64>().is_err() => Ok(()),
+        _ => Err(Status::new(500, "", "resourceVersion should not be set on objects to be created")),
+    }
+}
+
+/// Runs a decoded object through admission, strategy and validation into the store.
+pub async fn store(
+    call: &Call,
+    object: Value,
+    options: &WriteOptions,
+) -> Result<(Value, i64), Status> {
+    let ctx = call.ctx(options.dry_run);
+    let manager = options.manager_or(call.user_agent());
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        let mut object = object.clone();
+        let generated = before::generate_name(&mut object);
+        before::fill_metadata(&mut object);
+        admission::mutate(call, Operation::Create, Some(&mut object), None, options.dry_run).await?;
+        before::create(&ctx, &mut object)?;
+        managers::updated(&ctx, None, &mut object, &manager);
+        before::validate(call, &ctx, &object, None)?;
+        admission::validate(call, Operation::Create, Some(&object), None, options.dry_run).await?;
+        let name = fields::text(&object, "/metadata/name").to_owned();
+        let key = call.key(call.namespace(), &name);
+        let write = Write { key: key.clone(), new: Some(&mut object), old: None, revision: 0, lease: 0 };
+        if options.dry_run && call.server.storage.get(&key).await?.item.is_some() {
+            return Err(exists(call, &name, None));
+        }
+        match commit::commit(call, &ctx, write).await? {
+            Committed::Stored { revision, .. } => return Ok((object, revision)),
+            Committed::Moved if !generated => {
+                let current = call.server.storage.get(&key).await?.item;
+                let current = current.and_then(|i| document::decode(&i.value, i.revision).ok());
+                return Err(exists(call, &name, current.as_ref()));
+            }
+            Committed::Moved => last = Some(exists(call, &name, None)),
+            Committed::Busy => {}
+        }
+    }
+    Err(last.unwrap_or_else(|| Status::internal("too much contention, try again")))
+}
+
+/// 409: there is one already, perhaps on its way out.
+fn exists(call: &Call, name: &str, current: Option<&Value>) -> Status {
+    let resource = &call.kind.resource;
+    let mut status = Status::already_exists(resource.group, resource.plural, name);
+    let leaving = current.is_some_and(|object| fields::has(object, "/metadata/deletionTimestamp"));
+    if leaving {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
+}

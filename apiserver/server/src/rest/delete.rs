@@ -1,0 +1,247 @@
+//! DELETE: an object goes at once, or is marked and goes when its grace and its finalizers are over.
+
+use api::codec::{ContentType, Strictness};
+use api::facts::{Gvk, registry};
+use api::status::Status;
+use serde_json::Value;
+
+use super::commit::{self, Committed, Write};
+use super::delete_options::DeleteOptions;
+use super::update::{conflict, stored};
+use super::{Answer, Call, Payload, input};
+use crate::admission::{self, Operation};
+use crate::document;
+use crate::fields;
+use crate::negotiate::content_type;
+use crate::storage::Item;
+use crate::strategy::Ctx;
+
+/// Attempts to meet the latest version.
+const ATTEMPTS: usize = 16;
+/// Finalizer that makes dependents lose their owner first.
+const ORPHAN: &str = "orphan";
+/// Finalizer that makes dependents go first.
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// What is left after a deletion.
+pub struct Deleted {
+    /// The object as it last was.
+    pub object: Value,
+    /// Whether it is gone.
+    pub gone: bool,
+}
+
+/// Deletes one object.
+pub async fn delete(call: &Call) -> Result<Answer, Status> {
+    let options = options(call)?;
+    let name = call.info.name.clone();
+    let deleted = remove(call, &name, &options).await?;
+    let rules = call.kind.strategy.rules();
+    if !deleted.gone || rules.returns_deleted {
+        return Ok(Answer::object(deleted.object));
+    }
+    let resource = &call.kind.resource;
+    let uid = fields::text(&deleted.object, "/metadata/uid");
+    let status = Status::deleted(resource.group, resource.plural, &name, uid);
+    Ok(Answer { code: 200, payload: Payload::Status(Box::new(status)) })
+}
+
+/// The options: the body if there is one, else the query.
+pub fn options(call: &Call) -> Result<DeleteOptions, Status> {
+    let options = if call.body.is_empty() {
+        DeleteOptions::from_query(&call.info.query)?
+    } else {
+        DeleteOptions::from_body(&decode(call)?)?
+    };
+    options.check()?;
+    Ok(options)
+}
+
+/// Reads a body of DeleteOptions; unknown fields and versions don't matter.
+fn decode(call: &Call) -> Result<Value, Status> {
+    let media = content_type(&call.headers);
+    let content = ContentType::from_media_type(&media)
+        .ok_or_else(|| input::unsupported(&media, true))?;
+    let gvk = Gvk { group: "meta.k8s.io", version: "v1", kind: "DeleteOptions" };
+    if content == ContentType::Protobuf {
+        let ty = registry().kind(gvk.group, gvk.version, gvk.kind);
+        let ty = ty.or_else(|| registry().find("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"));
+        let ty = ty.ok_or_else(|| Status::internal("no type for DeleteOptions"))?;
+        let decoded = api::codec::decode(ty, &call.body, content, Strictness::Ignore);
+        return decoded.map(|d| d.value).map_err(|error| Status::bad_request(&error.to_string()));
+    }
+    let parsed = api::codec::parse(&call.body, content);
+    let (value, _) = parsed.map_err(|error| Status::bad_request(&error.to_string()))?;
+    Ok(value)
+}
+
+/// Deletes the object of this name.
+pub async fn remove(call: &Call, name: &str, options: &DeleteOptions) -> Result<Deleted, Status> {
+    let ctx = call.ctx(options.is_dry_run());
+    let key = call.key(call.namespace(), name);
+    let mut admitted = false;
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            call.server.storage.barrier().await?;
+        }
+        let mut item = call.server.storage.get(&key).await?.item;
+        if item.is_none() && attempt == 0 {
+            call.server.storage.barrier().await?;
+            item = call.server.storage.get(&key).await?.item;
+        }
+        let resource = &call.kind.resource;
+        let missing = || Status::not_found(resource.group, resource.plural, name);
+        let item = item.ok_or_else(missing)?;
+        let old = stored(call, &item)?;
+        check_preconditions(call, name, &old, options)?;
+        if !admitted {
+            let dry_run = ctx.dry_run;
+            admission::mutate(call, Operation::Delete, None, Some(&old), dry_run).await?;
+            admission::validate(call, Operation::Delete, None, Some(&old), dry_run).await?;
+            admitted = true;
+        }
+        ctx.kind.strategy.check_delete(&ctx, &old)?;
+        if let Some(deleted) = once(call, &ctx, &item, &old, options).await? {
+            return Ok(deleted);
+        }
+    }
+    Err(conflict(call))
+}
+
+/// One attempt; `None` when somebody was faster.
+async fn once(
+    call: &Call,
+    ctx: &Ctx<'_>,
+    item: &Item,
+    old: &Value,
+    options: &DeleteOptions,
+) -> Result<Option<Deleted>, Status> {
+    let (mut new, changed) = mark(ctx, old, options);
+    let gone = goes_now(ctx, &new, old);
+    if !gone && !changed {
+        return Ok(Some(Deleted { object: new, gone }));
+    }
+    let (key, revision, lease) = (item.key.clone(), item.revision, item.lease);
+    let target = (!gone).then_some(&mut new);
+    let write = Write { key, new: target, old: Some(old), revision, lease };
+    match commit::commit(call, ctx, write).await? {
+        Committed::Stored { revision, .. } => {
+            if !ctx.dry_run {
+                document::set_revision(&mut new, revision);
+            }
+            Ok(Some(Deleted { object: new, gone }))
+        }
+        Committed::Moved | Committed::Busy => Ok(None),
+    }
+}
+
+/// The object as a deletion leaves it, and whether that is a change.
+fn mark(ctx: &Ctx<'_>, old: &Value, options: &DeleteOptions) -> (Value, bool) {
+    let strategy = ctx.kind.strategy;
+    let mut new = old.clone();
+    set_policy(ctx, &mut new, options);
+    let grace = strategy.grace(old, options.grace);
+    let marked = fields::has(old, "/metadata/deletionTimestamp");
+    if marked {
+        shorten(&mut new, grace);
+    } else {
+        let held = !fields::list(&new, "/metadata/finalizers").is_empty();
+        let seconds = grace.unwrap_or(0);
+        if grace.is_some() || held || strategy.two_step() || !strategy.may_go(&new) {
+            fields::set(&mut new, "/metadata/deletionTimestamp", ending(seconds));
+            fields::set(&mut new, "/metadata/deletionGracePeriodSeconds", seconds);
+            if let Some(generation) = fields::integer(&new, "/metadata/generation") {
+                fields::set(&mut new, "/metadata/generation", generation + 1);
+            }
+            strategy.mark_deleted(&mut new);
+        }
+    }
+    let changed = new != *old;
+    (new, changed)
+}
+
+/// A second deletion may only make the grace shorter.
+fn shorten(new: &mut Value, grace: Option<i64>) {
+    let current = fields::integer(new, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
+    let Some(grace) = grace.filter(|grace| *grace < current) else { return };
+    fields::set(new, "/metadata/deletionTimestamp", ending(grace));
+    fields::set(new, "/metadata/deletionGracePeriodSeconds", grace);
+}
+
+fn goes_now(ctx: &Ctx<'_>, new: &Value, old: &Value) -> bool {
+    let strategy = ctx.kind.strategy;
+    if strategy.two_step() && !fields::has(old, "/metadata/deletionTimestamp") {
+        return false;
+    }
+    fields::list(new, "/metadata/finalizers").is_empty()
+        && fields::integer(new, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) == 0
+        && strategy.may_go(new)
+}
+
+fn ending(seconds: i64) -> String {
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Adds and removes the garbage collector's finalizers as the policy says.
+fn set_policy(ctx: &Ctx<'_>, object: &mut Value, options: &DeleteOptions) {
+    let has = |name: &str| fields::texts(object, "/metadata/finalizers").contains(&name);
+    let by_default = ctx.kind.strategy.rules().orphans;
+    let (orphan, foreground) = match (options.orphan, options.policy.as_deref()) {
+        (Some(orphan), _) => (orphan, false),
+        (None, Some("Orphan")) => (true, false),
+        (None, Some("Foreground")) => (false, true),
+        (None, Some(_)) => (false, false),
+        (None, None) if has(ORPHAN) => (true, false),
+        (None, None) if has(FOREGROUND) => (false, true),
+        (None, None) => (by_default, false),
+    };
+    let before = fields::texts(object, "/metadata/finalizers");
+    let mut after: Vec<&str> = before.iter().copied().filter(|f| *f != ORPHAN && *f != FOREGROUND).collect();
+    if orphan {
+        after.push(ORPHAN);
+    }
+    if foreground {
+        after.push(FOREGROUND);
+    }
+    let same = before.len() == after.len() && before.iter().all(|f| after.contains(f));
+    if same {
+        return;
+    }
+    let after: Vec<Value> = after.into_iter().map(Value::from).collect();
+    if after.is_empty() {
+        fields::remove(object, "/metadata/finalizers");
+    } else {
+        fields::set(object, "/metadata/finalizers", after);
+    }
+}
+
+/// Only the object that the client means.
+fn check_preconditions(
+    call: &Call,
+    name: &str,
+    object: &Value,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
+    let is = |path| fields::text(object, path);
+    let refuse = |text: String| {
+        let kind = call.kind.resource.kind;
+        Err(Status::conflict(call.kind.resource.group, kind, name, &text))
+    };
+    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != is("/metadata/uid")) {
+        return refuse(format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object \
+             might have been deleted and then recreated",
+            is("/metadata/uid")
+        ));
+    }
+    let revision = options.revision.as_deref();
+    if let Some(revision) = revision.filter(|r| *r != is("/metadata/resourceVersion")) {
+        return refuse(format!(
+            "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion \
+             in record ({}). The object might have been modified",
+            is("/metadata/resourceVersion")
+        ));
+    }
+    Ok(())
+}

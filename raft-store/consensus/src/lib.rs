@@ -1,0 +1,46 @@
+//! Consensus: keeps one state machine equal on all members, on openraft, behind an interface of
+//! our own so that nothing above knows which Raft it is.
+//!
+//! It knows nothing of keys and values. [`start`] opens the log, joins the other members and
+//! returns a [`Handle`]; committed entries go to the [`StateMachine`].
+//!
+//! ```text
+//! Handle::propose ─▶ propose ─▶ openraft ─▶ log (own RocksDB, one fsync per group)
+//!        │ follower: forward ─▶ leader         │
+//!        ▼                                     ▼
+//!   reads (ReadIndex in batches)            adapter ─▶ StateMachine::apply
+//! ```
+
+mod adapter;
+mod compaction;
+mod config;
+mod detector;
+mod error;
+mod forward;
+mod handle;
+mod log;
+mod machine;
+mod membership;
+mod net;
+mod node;
+mod propose;
+mod reads;
+mod snapshot;
+mod status;
+mod types;
+mod view;
+mod wire;
+
+pub use config::{
+    Config, DEFAULT_ELECTION, DEFAULT_HEARTBEAT, DEFAULT_KEEP_ENTRIES, Initial, Member, PeerTls,
+    cluster_id, member_id,
+};
+pub use error::Error;
+pub use handle::Handle;
+pub use machine::{Entry, LeaderService, Payload, StateMachine};
+pub use node::{start, start_on};
+pub use propose::{MAX_PROPOSAL, PROPOSE_TIMEOUT};
+pub use status::{Role, Status};
+
+#[cfg(test)]
+mod tests;

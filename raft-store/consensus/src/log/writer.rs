@@ -1,0 +1,150 @@
+//! The one thread that writes the log: drain the queue, one batch, one fsync, then tell everyone
+//! in order.
+
+use std::{io, sync::Arc};
+
+use openraft::storage::IOFlushed;
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot,
+};
+
+use super::{Shared, disk::Batch};
+use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
+
+/// Jobs in one batch.
+const BATCH_JOBS: usize = 4096;
+/// Bytes in one batch, roughly.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// One thing to write. Order is kept.
+pub(super) enum Job {
+    /// Entries that follow the last.
+    Append { entries: Vec<RaftEntry>, done: IOFlushed<TypeConfig> },
+    /// The vote given or leader followed.
+    Vote { vote: Vote, done: Done },
+    /// Removes entries in `[start, end)` from the end.
+    Truncate { start: u64, end: u64, done: Done },
+    /// Removes entries from the beginning. Need not be durable: what comes back is only old.
+    Purge { upto: LogId },
+    /// A value beside the log.
+    Note { name: &'static str, value: Vec<u8>, done: Done },
+    /// Everything queued before.
+    Sync { done: Done },
+}
+
+type Done = oneshot::Sender<io::Result<()>>;
+
+/// Who waits for a job, and below which index it makes entries durable.
+enum Waiter {
+    Append(IOFlushed<TypeConfig>, u64),
+    Done(Done),
+}
+
+/// Starts the thread; it ends when the last sender is gone.
+pub(super) fn spawn(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>) -> io::Result<()> {
+    std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || {
+        let mut writer = Writer { shared, failure: None, committed: None };
+        while let Some(first) = queue.blocking_recv() {
+            writer.write(first, &mut queue);
+        }
+    })?;
+    Ok(())
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    /// Why nothing can be written any more.
+    failure: Option<String>,
+    /// The committed position last written.
+    committed: Option<LogId>,
+}
+
+impl Writer {
+    fn write(&mut self, first: Job, queue: &mut mpsc::Receiver<Job>) {
+        let mut batch = Batch::default();
+        let mut waiters = Vec::new();
+        let mut sync = false;
+        let mut next = Some(first);
+        while let Some(job) = next {
+            sync |= !matches!(job, Job::Purge { .. });
+            waiters.extend(add(&mut batch, job));
+            if waiters.len() >= BATCH_JOBS || batch.bytes() >= BATCH_BYTES {
+                break;
+            }
+            next = match queue.try_recv() {
+                Ok(job) => Some(job),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+            };
+        }
+        let committed = self.shared.state.lock().committed;
+        if committed != self.committed {
+            batch.committed(committed);
+        }
+        if self.failure.is_none() {
+            match self.shared.disk.write(batch, sync) {
+                Ok(()) => self.committed = committed,
+                Err(error) => {
+                    tracing::error!(%error, "log cannot be written");
+                    self.failure = Some(error.to_string());
+                }
+            }
+        }
+        self.tell(waiters);
+    }
+
+    fn tell(&self, waiters: Vec<Waiter>) {
+        if self.failure.is_none() {
+            let durable = waiters.iter().filter_map(|waiter| match waiter {
+                Waiter::Append(_, next) => Some(*next),
+                Waiter::Done(_) => None,
+            });
+            if let Some(next) = durable.max() {
+                self.shared.state.lock().tail.set_durable(next);
+            }
+        }
+        for waiter in waiters {
+            let result = match &self.failure {
+                None => Ok(()),
+                Some(text) => Err(io::Error::other(text.clone())),
+            };
+            match waiter {
+                Waiter::Append(done, _) => done.io_completed(result),
+                Waiter::Done(done) => {
+                    if done.send(result).is_err() {
+                        tracing::trace!("nobody waits for this write any more");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn add(batch: &mut Batch, job: Job) -> Option<Waiter> {
+    match job {
+        Job::Append { entries, done } => {
+            let next = entries.last().map_or(0, |entry| entry.log_id.index + 1);
+            for entry in entries {
+                batch.entry(entry);
+            }
+            Some(Waiter::Append(done, next))
+        }
+        Job::Vote { vote, done } => {
+            batch.vote(&vote);
+            Some(Waiter::Done(done))
+        }
+        Job::Truncate { start, end, done } => {
+            batch.truncate(start, end);
+            Some(Waiter::Done(done))
+        }
+        Job::Purge { upto } => {
+            batch.purge(&upto);
+            None
+        }
+        Job::Note { name, value, done } => {
+            batch.note(name, &value);
+            Some(Waiter::Done(done))
+        }
+        Job::Sync { done } => Some(Waiter::Done(done)),
+    }
+}

@@ -1,0 +1,232 @@
+//! The way to other members: openraft's network traits over gRPC.
+//!
+//! One pipelined append stream per follower; heartbeats, votes and forwarded requests on a second
+//! connection, snapshots on a third, so that none of them waits behind another.
+
+pub(crate) mod connector;
+pub(crate) mod link;
+pub(crate) mod service;
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
+use openraft::{
+    OptionalSend, RaftNetworkFactory,
+    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::{
+        Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption,
+    },
+    raft::{
+        AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
+    },
+};
+use proto::peer as pb;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{
+    adapter::{Snapshot, blocking},
+    snapshot::{self, Checkpoint},
+    types::{Node, TypeConfig, Vote},
+    wire,
+};
+use link::{Link, Links, Path};
+
+/// Time to open a stream to a member that may need a new connection first.
+const SETUP: Duration = Duration::from_secs(1);
+/// Pauses between attempts to reach a member that is away.
+const BACKOFF_MS: [u64; 5] = [10, 20, 50, 100, 200];
+
+type Client = pb::peer_client::PeerClient<tonic::transport::Channel>;
+
+/// Hands openraft its connections.
+pub(crate) struct Factory {
+    pub(crate) links: Arc<Links>,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Factory {
+    type Network = Network;
+
+    async fn new_client(&mut self, target: u64, node: &Node) -> Network {
+        Network { link: self.links.link(target, &node.peer_urls), path: Path::Append }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Node) -> Network {
+        Network { link: self.links.link(target, &node.peer_urls), path: Path::Control }
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &Node) -> Network {
+        Network { link: self.links.link(target, &node.peer_urls), path: Path::Snapshot }
+    }
+}
+
+/// One way to one member.
+pub(crate) struct Network {
+    link: Arc<Link>,
+    path: Path,
+}
+
+impl Network {
+    fn client(&self, path: Path) -> Client {
+        self.link.client(path)
+    }
+}
+
+impl NetBackoff<TypeConfig> for Network {
+    fn backoff(&self) -> Option<Backoff> {
+        let last = BACKOFF_MS[BACKOFF_MS.len() - 1];
+        let pauses = BACKOFF_MS.into_iter().chain(std::iter::repeat(last));
+        Some(Backoff::new(pauses.map(Duration::from_millis)))
+    }
+}
+
+impl NetStreamAppend<TypeConfig> for Network {
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<
+            BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>,
+            RPCError<TypeConfig>,
+        >,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let request = self.link.request(input.map(wire::append_request));
+            let mut client = self.client(self.path);
+            let limit = option.soft_ttl().max(SETUP);
+            let responses = match tokio::time::timeout(limit, client.append(request)).await {
+                Ok(Ok(responses)) => responses.into_inner(),
+                Ok(Err(status)) => return Err(rpc_error(&status)),
+                Err(_) => return Err(unreachable("no answer to an append stream")),
+            };
+            let responses = responses.map(|response| match response {
+                Ok(response) => wire::to_append_response(response).map_err(|e| broken(&e)),
+                Err(status) => Err(rpc_error(&status)),
+            });
+            Ok(Box::pin(responses) as BoxStream<'s, _>)
+        })
+    }
+}
+
+impl NetVote<TypeConfig> for Network {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask_vote(wire::vote_request(&request, false), option.soft_ttl()).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask_vote(wire::vote_request(&request, true), option.soft_ttl()).await
+    }
+}
+
+impl Network {
+    async fn ask_vote(
+        &self,
+        request: pb::VoteRequest,
+        limit: Duration,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let response = self.link.ask_vote(request, limit).await.map_err(|s| rpc_error(&s))?;
+        wire::to_vote_response(response).map_err(|error| broken(&error))
+    }
+}
+
+impl NetTransferLeader<TypeConfig> for Network {
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let message = pb::TransferLeaderRequest {
+            from: Some(wire::vote(request.from_leader())),
+            to: *request.to_node_id(),
+            last_log: request.last_log_id().map(wire::log_id),
+        };
+        let mut client = self.client(Path::Control);
+        let answer = client.transfer_leader(self.link.request(message));
+        match tokio::time::timeout(option.soft_ttl(), answer).await {
+            Ok(Ok(response)) if response.get_ref().error.is_empty() => Ok(Ok(())),
+            Ok(Ok(response)) => {
+                let error = response.into_inner().error;
+                Err(RPCError::Network(NetworkError::from_string(error)))
+            }
+            Ok(Err(status)) => Err(rpc_error(&status)),
+            Err(_) => Err(unreachable("no answer to a transfer of leadership")),
+        }
+    }
+}
+
+impl NetSnapshot<TypeConfig> for Network {
+    type SnapshotData = Checkpoint;
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let Snapshot { meta, snapshot: checkpoint } = snapshot;
+        let state = wire::applied_state(meta.last_log_id.as_ref(), &meta.last_membership);
+        let start = pb::SnapshotStart { vote: Some(wire::vote(&vote)), state: Some(state) };
+        let (chunks, queue) = mpsc::channel(snapshot::READ_AHEAD);
+        let reading = blocking(move || snapshot::read_chunks(&checkpoint, start, &chunks));
+        let mut client = self.client(Path::Snapshot);
+        let request = self.link.request(ReceiverStream::new(queue));
+        let sending = async move {
+            let (read, answer) = tokio::join!(reading, client.install_snapshot(request));
+            (read, answer)
+        };
+        let (read, answer) = tokio::select! {
+            done = sending => done,
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+        };
+        match (read, answer) {
+            (Ok(()), Ok(response)) => {
+                let vote = wire::to_vote(response.into_inner().vote);
+                let vote = vote.map_err(|error| StreamingError::Network(network(&error)))?;
+                Ok(SnapshotResponse::new(vote))
+            }
+            (Err(error), _) => Err(StreamingError::Network(network(&error))),
+            (Ok(()), Err(status)) => match rpc_error(&status) {
+                RPCError::Unreachable(error) => Err(StreamingError::Unreachable(error)),
+                error => Err(StreamingError::Network(NetworkError::new(&error))),
+            },
+        }
+    }
+}
+
+/// Whether a peer is away, to be tried again after a pause, or answered something wrong.
+fn rpc_error(status: &tonic::Status) -> RPCError<TypeConfig> {
+    let text = stdx::chain(status);
+    match status.code() {
+        tonic::Code::InvalidArgument | tonic::Code::Internal => {
+            RPCError::Network(NetworkError::from_string(text))
+        }
+        _ => unreachable(&text),
+    }
+}
+
+fn unreachable(text: &str) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::from_string(text))
+}
+
+fn broken(error: &io::Error) -> RPCError<TypeConfig> {
+    RPCError::Network(network(error))
+}
+
+fn network(error: &io::Error) -> NetworkError<TypeConfig> {
+    NetworkError::new(error)
+}

@@ -1,0 +1,102 @@
+//! Opens connections to members' peer ports, and finds out whether anybody listens there.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::wire::invalid;
+
+/// Time for a TCP connection and for a TLS handshake, each.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// A connection, encrypted or not.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Where a member can be reached and how.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    pub(crate) urls: Vec<String>,
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// What is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Somebody listens.
+    Listening,
+    /// The host is there and nobody listens on any of the addresses.
+    Refused,
+    /// No answer: says nothing.
+    Unknown,
+}
+
+impl Connector {
+    /// Connects to the first address that answers.
+    pub(crate) async fn connect(&self) -> io::Result<Box<dyn Io>> {
+        let mut failure = invalid("a member without addresses");
+        for url in &self.urls {
+            match self.connect_to(url).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn connect_to(&self, url: &str) -> io::Result<Box<dyn Io>> {
+        let (host, port) = host_port(url)?;
+        let stream = within(TcpStream::connect((host.as_str(), port))).await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let name = ServerName::try_from(host).map_err(io::Error::other)?;
+        let stream = within(TlsConnector::from(tls.clone()).connect(name, stream)).await?;
+        Ok(Box::new(stream))
+    }
+
+    /// Whether anybody listens, found out by knocking on every address.
+    pub(crate) async fn presence(&self) -> Presence {
+        let mut found = Presence::Unknown;
+        for url in &self.urls {
+            let Ok(addresses) = resolve(url).await else { return Presence::Unknown };
+            for address in addresses {
+                match within(TcpStream::connect(address)).await {
+                    Ok(_) => return Presence::Listening,
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        found = Presence::Refused;
+                    }
+                    Err(_) => return Presence::Unknown,
+                }
+            }
+        }
+        found
+    }
+}
+
+async fn resolve(url: &str) -> io::Result<Vec<SocketAddr>> {
+    let (host, port) = host_port(url)?;
+    Ok(within(lookup_host((host.as_str(), port))).await?.collect())
+}
+
+async fn within<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match timeout(CONNECT, step).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer")),
+    }
+}
+
+/// The host and port of a peer URL.
+fn host_port(url: &str) -> io::Result<(String, u16)> {
+    let uri: http::Uri =
+        url.parse().map_err(|error| invalid(&format!("peer URL {url}: {error}")))?;
+    let host = uri.host().ok_or_else(|| invalid(&format!("peer URL {url} has no host")))?;
+    let port = uri.port_u16().ok_or_else(|| invalid(&format!("peer URL {url} has no port")))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Ok((host.to_owned(), port))
+}

@@ -1,0 +1,351 @@
+//! Puts a member together, and takes it apart in the right order.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use openraft::SnapshotPolicy;
+use parking_lot::Mutex;
+use stdx::{
+    Shutdown,
+    tls::{ClientAuth, ClientTls, ServerTls},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, watch},
+    time::Instant,
+};
+
+use crate::{
+    Config, Error, Handle, Initial, LeaderService, StateMachine,
+    adapter::{Adapter, blocking},
+    compaction, config,
+    forward::Forwarder,
+    log::LogStore,
+    membership,
+    net::{
+        Factory,
+        link::{Identity, Links},
+        service,
+    },
+    reads::{self, Reads},
+    types::{Applied, Membership, Node, Raft},
+    view::{self, View},
+};
+
+/// Log entries in one message to a follower.
+const MESSAGE_ENTRIES: u64 = 1024;
+/// Deaths that a slow listener may miss.
+const DEATHS: usize = 64;
+/// Name of the note that says whose data this is.
+const IDENTITY: &str = "identity";
+
+/// What all tasks of a member share.
+pub(crate) struct Inner {
+    pub(crate) id: u64,
+    pub(crate) raft: Raft,
+    pub(crate) links: Arc<Links>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) reads: Reads,
+    pub(crate) applied: watch::Receiver<Applied>,
+    pub(crate) view: watch::Receiver<View>,
+    pub(crate) leader: watch::Receiver<Option<u64>>,
+    pub(crate) peer_down: broadcast::Sender<u64>,
+    pub(crate) outcome: watch::Sender<Option<Result<(), String>>>,
+    pub(crate) service: Arc<dyn LeaderService>,
+    pub(crate) keep_entries: u64,
+    pub(crate) started: Instant,
+    /// Whether the first election has been hastened.
+    pub(crate) hastened: AtomicBool,
+    /// Ends every task of this member.
+    pub(crate) stop: Shutdown,
+    machine: Arc<dyn StateMachine>,
+    log: LogStore,
+    scratch: PathBuf,
+    incoming: AtomicU64,
+    /// Whether the end is wanted.
+    ending: Mutex<bool>,
+}
+
+/// Starts a member on its configured address.
+///
+/// Returns as soon as it runs, which is before it has found a leader. At `shutdown` it hands over
+/// leadership and ends in order; [`Handle::closed`] tells when, and whether it failed before.
+pub async fn start(
+    config: Config,
+    machine: Arc<dyn StateMachine>,
+    service: Arc<dyn LeaderService>,
+    shutdown: Shutdown,
+) -> Result<Handle, Error> {
+    let address = config.listen_peer;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::io(format!("listening for peers on {address}"), source))?;
+    start_on(listener, config, machine, service, shutdown).await
+}
+
+/// Starts a member on a socket that is already listening.
+pub async fn start_on(
+    listener: TcpListener,
+    config: Config,
+    machine: Arc<dyn StateMachine>,
+    service: Arc<dyn LeaderService>,
+    shutdown: Shutdown,
+) -> Result<Handle, Error> {
+    config.check()?;
+    let (server_tls, client_tls) = load_tls(&config)?;
+    let scratch = prepare_directory(&config)?;
+    let log_dir = config.data_dir.join("log");
+    let log = LogStore::open(&log_dir)
+        .await
+        .map_err(|source| Error::io(format!("opening the log {}", log_dir.display()), source))?;
+    let identity = Arc::new(load_identity(&config, &log).await?);
+    let links = Arc::new(Links::new(identity.clone(), client_tls));
+    let (applied_in, applied) = watch::channel(Applied::default());
+    let running = Arc::new(AtomicBool::new(false));
+    let adapter = Adapter::new(machine.clone(), applied_in, scratch.clone(), running.clone());
+    let factory = Factory { links: links.clone() };
+    let raft_config = Arc::new(raft_config(&config)?);
+    let raft = Raft::new(config.id, raft_config, factory, log.clone(), adapter).await;
+    let raft = raft.map_err(|fatal| Error::Fatal(fatal.to_string()))?;
+    running.store(true, Ordering::Release);
+    form_cluster(&config, &raft).await?;
+
+    let (view_in, view) = watch::channel(View::of(&raft));
+    let (leader_in, leader) = watch::channel(view.borrow().leader);
+    let (reads, readers) = Reads::new();
+    let inner = Arc::new(Inner {
+        id: config.id,
+        raft,
+        links,
+        identity,
+        forwarder: Forwarder::default(),
+        reads,
+        applied,
+        view,
+        leader,
+        peer_down: broadcast::Sender::new(DEATHS),
+        outcome: watch::Sender::new(None),
+        service,
+        keep_entries: config.keep_entries,
+        started: Instant::now(),
+        hastened: AtomicBool::new(false),
+        stop: Shutdown::new(),
+        machine,
+        log,
+        scratch,
+        incoming: AtomicU64::new(0),
+        ending: Mutex::new(false),
+    });
+    let senders = view::Senders { view: view_in, leader: leader_in };
+    let stop = inner.stop.clone();
+    let serving = service::listen(listener, server_tls, stop.clone(), inner.clone());
+    stdx::task::spawn("consensus-listener", serving);
+    stdx::task::spawn("consensus-view", view::follow(inner.clone(), senders));
+    let reading = reads::run(inner.clone(), readers);
+    let guard = stop.clone();
+    stdx::task::spawn("consensus-reads", async move { guard.guard(reading).await });
+    stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
+    stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
+    let ending = inner.clone();
+    stdx::task::spawn("consensus-shutdown", async move {
+        if stop.guard(shutdown.triggered()).await.is_some() {
+            ending.end_in_order().await;
+        }
+    });
+    tracing::info!(member = format!("{:x}", config.id), name = config.name, "consensus runs");
+    Ok(Handle { inner })
+}
+
+impl Inner {
+    /// Ends this member so that nobody notices: leadership first, then the log.
+    async fn end_in_order(&self) {
+        *self.ending.lock() = true;
+        self.hand_over().await;
+        self.stop_core().await;
+        let machine = self.machine.clone();
+        if let Err(error) = blocking(move || machine.flush()).await {
+            tracing::warn!(%error, "state not flushed at the end; it will be applied again");
+        }
+        if let Err(error) = self.log.sync().await {
+            tracing::warn!(%error, "log not synced at the end");
+        }
+        self.finish(Ok(()));
+    }
+
+    /// Ends this member as a crash would.
+    pub(crate) async fn kill(&self) {
+        *self.ending.lock() = true;
+        self.stop.trigger();
+        self.stop_core().await;
+        self.finish(Ok(()));
+    }
+
+    async fn stop_core(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "the core did not end well");
+        }
+    }
+
+    /// Notes how this member ended, once, and ends its tasks.
+    pub(crate) fn finish(&self, outcome: Result<(), String>) {
+        let expected = *self.ending.lock();
+        if expected && outcome.is_err() {
+            return;
+        }
+        self.outcome.send_if_modified(|old| {
+            let is_first = old.is_none();
+            if is_first {
+                if let Err(reason) = &outcome {
+                    tracing::error!(reason, "consensus failed");
+                }
+                *old = Some(outcome);
+            }
+            is_first
+        });
+        self.stop.trigger();
+        self.forwarder.clear();
+    }
+
+    /// Connects to exactly the other members.
+    pub(crate) fn reconcile_peers(self: &Arc<Self>, members: &Membership) {
+        let others = members.nodes().filter(|(id, _)| **id != self.id);
+        let links: Vec<_> =
+            others.map(|(id, node)| self.links.link(*id, &node.peer_urls)).collect();
+        self.forwarder.reconcile(self, &links);
+    }
+
+    /// Where the next snapshot from the leader goes.
+    pub(crate) fn incoming_snapshot(&self) -> PathBuf {
+        let number = self.incoming.fetch_add(1, Ordering::Relaxed);
+        self.scratch.join(format!("in-{number}"))
+    }
+
+    /// Writes down which cluster has added this member.
+    pub(crate) fn keep_cluster(&self, cluster: u64) {
+        let (log, note) = (self.log.clone(), identity_note(self.id, cluster));
+        stdx::task::spawn("consensus-identity", async move {
+            if let Err(error) = log.set_note(IDENTITY, note).await {
+                tracing::error!(%error, "cluster id not written");
+            }
+        });
+    }
+}
+
+type Tls = (Option<Arc<rustls::ServerConfig>>, Option<Arc<rustls::ClientConfig>>);
+
+fn load_tls(config: &Config) -> Result<Tls, Error> {
+    let Some(files) = &config.tls else { return Ok((None, None)) };
+    let server = ServerTls {
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+        client_ca: Some(files.ca.clone()),
+        client_auth: ClientAuth::Required,
+        alpn: vec!["h2"],
+    };
+    let client = ClientTls {
+        ca: Some(files.ca.clone()),
+        cert: Some(files.cert.clone()),
+        key: Some(files.key.clone()),
+        alpn: vec!["h2"],
+    };
+    Ok((Some(server.load()?), Some(client.load()?)))
+}
+
+/// Makes the directories; returns an empty one for snapshots on their way.
+fn prepare_directory(config: &Config) -> Result<PathBuf, Error> {
+    let scratch = config.data_dir.join("snapshots");
+    let prepare = || {
+        fs::create_dir_all(&config.data_dir)?;
+        if scratch.exists() {
+            fs::remove_dir_all(&scratch)?;
+        }
+        fs::create_dir(&scratch)
+    };
+    let failed = |source| Error::io(format!("preparing {}", config.data_dir.display()), source);
+    prepare().map_err(failed)?;
+    Ok(scratch)
+}
+
+/// Who this data belongs to; says so in fresh data.
+async fn load_identity(config: &Config, log: &LogStore) -> Result<Identity, Error> {
+    let failed = |source| Error::io("reading the member's identity", source);
+    if let Some(note) = log.note(IDENTITY).map_err(failed)? {
+        let (id, cluster) = parse_identity(&note)
+            .ok_or_else(|| Error::Config("the member's identity is not readable".to_owned()))?;
+        if id != config.id {
+            return Err(Error::Config(format!(
+                "{} holds the data of member {id:x}, not of {:x} ({})",
+                config.data_dir.display(),
+                config.id,
+                config.name
+            )));
+        }
+        return Ok(Identity::new(id, cluster));
+    }
+    let cluster = match config.state {
+        Initial::New => config::cluster_id(&config.initial, &config.cluster_token),
+        Initial::Existing => 0,
+    };
+    let note = identity_note(config.id, cluster);
+    log.set_note(IDENTITY, note)
+        .await
+        .map_err(|source| Error::io("writing the member's identity", source))?;
+    Ok(Identity::new(config.id, cluster))
+}
+
+fn identity_note(id: u64, cluster: u64) -> Vec<u8> {
+    [id.to_be_bytes(), cluster.to_be_bytes()].concat()
+}
+
+fn parse_identity(note: &[u8]) -> Option<(u64, u64)> {
+    let (id, cluster) = note.split_first_chunk::<8>()?;
+    let cluster = cluster.first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*id), u64::from_be_bytes(*cluster)))
+}
+
+/// A follower first waits out the lease on the leader, then its own random timeout: together
+/// they are the election timeout.
+fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let election = millis(config.election);
+    let raft = openraft::Config {
+        cluster_name: config.cluster_token.clone(),
+        heartbeat_interval: millis(config.heartbeat),
+        election_timeout_min: election * 2 / 5,
+        election_timeout_max: election * 3 / 5,
+        enable_pre_vote: Some(true),
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: config.keep_entries,
+        replication_lag_threshold: config.keep_entries,
+        max_payload_entries: MESSAGE_ENTRIES,
+        install_snapshot_timeout: 600_000,
+        ..openraft::Config::default()
+    };
+    raft.validate().map_err(|error| Error::Config(error.to_string()))
+}
+
+/// Gives a fresh member of a new cluster its first log entry, the same on all of them.
+async fn form_cluster(config: &Config, raft: &Raft) -> Result<(), Error> {
+    let fatal = |text: String| Error::Fatal(text);
+    let formed = raft.is_initialized().await.map_err(|error| fatal(error.to_string()))?;
+    if formed || config.state == Initial::Existing {
+        return Ok(());
+    }
+    let voters = config.initial.iter().filter(|member| !member.learner);
+    let nodes: BTreeMap<u64, Node> = voters
+        .map(|member| {
+            let (name, peer_urls) = (member.name.clone(), member.peer_urls.clone());
+            (member.id, Node { name, peer_urls, auto_promote: false })
+        })
+        .collect();
+    raft.initialize(nodes).await.map_err(|error| fatal(error.to_string()))
+}

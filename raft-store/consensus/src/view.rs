@@ -1,0 +1,73 @@
+//! Who leads, and in which term: taken from openraft's metrics and offered in a form that others
+//! can wait on.
+
+use std::sync::Arc;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::sync::watch;
+
+use crate::{node::Inner, types::Raft};
+
+/// What a request must know to find the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct View {
+    /// The leader of the term, once known.
+    pub(crate) leader: Option<u64>,
+    /// The newest term seen.
+    pub(crate) term: u64,
+}
+
+impl View {
+    pub(crate) fn of(raft: &Raft) -> Self {
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        Self { leader: metrics.current_leader, term: metrics.current_term }
+    }
+}
+
+/// Senders of the two watches that [`follow`] feeds.
+pub(crate) struct Senders {
+    pub(crate) view: watch::Sender<View>,
+    pub(crate) leader: watch::Sender<Option<u64>>,
+}
+
+/// Follows the metrics until the core stops, and reports how it ended.
+pub(crate) async fn follow(inner: Arc<Inner>, senders: Senders) {
+    let mut metrics = inner.raft.metrics();
+    let mut members = None;
+    loop {
+        let failure = {
+            let now = metrics.borrow_and_update();
+            let view = View { leader: now.current_leader, term: now.current_term };
+            let is_news = senders.view.send_if_modified(|old| {
+                *old != view && {
+                    *old = view;
+                    true
+                }
+            });
+            if is_news {
+                let leader = view.leader.map(|id| format!("{id:x}"));
+                tracing::info!(term = view.term, leader, "view changed");
+            }
+            senders.leader.send_if_modified(|old| {
+                *old != view.leader && {
+                    *old = view.leader;
+                    true
+                }
+            });
+            if members.as_ref() != Some(&now.membership_config) {
+                members = Some(now.membership_config.clone());
+                inner.reconcile_peers(now.membership_config.membership());
+            }
+            now.running_state.as_ref().err().map(ToString::to_string)
+        };
+        if let Some(failure) = failure {
+            inner.finish(Err(failure));
+            return;
+        }
+        if metrics.changed().await.is_err() {
+            inner.finish(Err("the core has stopped".to_owned()));
+            return;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the scheduler writes: bindings, refusals, evictions for preemption, and the events that tell of them.
+
+use crate::{config::Config, pod_info::PodInfo, service::Shared, state::Outcome};
+use client::{Client, DeleteOptions, Patch, events};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodCondition};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Message of the condition on Pods that are ended for others.
+const PREEMPTING: &str = "preempting to accommodate a higher priority pod";
+
+/// Writes outcomes.
+pub(crate) struct Actions {
+    scheduler_name: String,
+    client: Client,
+    recorder: events::Recorder,
+    shared: Arc<Shared>,
+}
+
+impl Actions {
+    /// Writes as this client.
+    pub(crate) fn new(config: &Config, client: Client, shared: Arc<Shared>) -> Self {
+        let name = &config.scheduler_name;
+        let recorder = events::Recorder::new(client.clone(), name, &config.instance);
+        Self { scheduler_name: name.clone(), client, recorder, shared }
+    }
+
+    /// Writes one outcome. Errors end here: the Pod is tried again.
+    pub(crate) async fn perform(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Bind { info, node } => self.bind(&info, &node).await,
+            Outcome::Refuse { info, message, nominated, victims, displaced } => {
+                let event = events::Type::Warning;
+                self.tell(&info, event, "FailedScheduling", &message, "Scheduling");
+                self.refuse(&info, &message, nominated.as_deref()).await;
+                for one in displaced {
+                    self.patch_status(&one, json!({"nominatedNodeName": null})).await;
+                }
+                for victim in victims {
+                    self.preempt(&info, &victim, nominated.as_deref().unwrap_or_default()).await;
+                }
+            }
+        }
+    }
+
+    /// Binds a Pod, and takes the decision back when the API server refuses.
+    async fn bind(&self, info: &Arc<PodInfo>, node: &str) {
+        let path = format!("/api/v1/namespaces/{}/pods/{}/binding", info.namespace, info.name);
+        let body = json!({
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": info.name, "namespace": info.namespace, "uid": info.uid},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        });
+        match self.client.request(http::Method::POST, &path, Some(&body)).await {
+            Ok(_) => {
+                self.shared.state.lock().bound(&info.uid);
+                let note = format!("Successfully assigned {} to {node}", info.key());
+                self.tell(info, events::Type::Normal, "Scheduled", &note, "Binding");
+                tracing::debug!(pod = info.key(), node, "bound");
+            }
+            Err(error) => {
+                let retry = !error.is_not_found();
+                self.shared.state.lock().unbound(info, retry, Instant::now());
+                self.shared.changed.notify_one();
+                if retry {
+                    let error = stdx::chain(&error);
+                    tracing::warn!(pod = info.key(), node, error, "binding refused");
+                }
+            }
+        }
+    }
+
+    /// Writes the condition that says why, unless it says so already.
+    async fn refuse(&self, info: &PodInfo, message: &str, nominated: Option<&str>) {
+        let condition = wanted_condition(&info.pod, message);
+        let same_node = info.nominated_node() == nominated;
+        let mut status = serde_json::Map::new();
+        if let Some(condition) = condition {
+            status.insert("conditions".into(), json!([condition]));
+        }
+        if !same_node {
+            status.insert("nominatedNodeName".into(), json!(nominated));
+        }
+        if !status.is_empty() {
+            self.patch_status(info, Value::Object(status)).await;
+        }
+    }
+
+    /// Ends a Pod to make room.
+    async fn preempt(&self, winner: &PodInfo, victim: &PodInfo, node: &str) {
+        if victim.terminating {
+            return;
+        }
+        let condition = json!({
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": format!("{}: {PREEMPTING}", self.scheduler_name),
+            "observedGeneration": victim.pod.metadata.generation,
+            "lastTransitionTime": now(),
+        });
+        self.patch_status(victim, json!({"conditions": [condition]})).await;
+        let options = DeleteOptions { uid: Some(victim.uid.clone()), ..DeleteOptions::default() };
+        let deleted = self.client.delete::<Pod>(&victim.namespace, &victim.name, &options).await;
+        match deleted {
+            Ok(_) => {
+                let note = format!("Preempted by pod {} on node {node}", winner.uid);
+                self.tell(victim, events::Type::Normal, "Preempted", &note, "Preempting");
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                let error = stdx::chain(&error);
+                tracing::warn!(pod = victim.key(), error, "preemption failed");
+            }
+        }
+    }
+
+    /// Changes a Pod's status. A Pod that is gone needs no status.
+    async fn patch_status(&self, info: &PodInfo, status: Value) {
+        let patch = json!({"metadata": {"uid": info.uid}, "status": status});
+        let written = self
+            .client
+            .patch_status::<Pod>(&info.namespace, &info.name, Patch::Strategic(patch))
+            .await;
+        match written {
+            Err(error) if !error.is_not_found() && !error.is_conflict() => {
+                let error = stdx::chain(&error);
+                tracing::warn!(pod = info.key(), error, "status not written");
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&self, info: &PodInfo, kind: events::Type, reason: &str, note: &str, action: &str) {
+        let object = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Pod".into()),
+            namespace: Some(info.namespace.clone()),
+            name: Some(info.name.clone()),
+            uid: Some(info.uid.clone()),
+            resource_version: info.pod.metadata.resource_version.clone(),
+            field_path: None,
+        };
+        self.recorder.event(object, kind, reason, note, action);
+    }
+}
+
+/// The PodScheduled condition to write; `None` when the Pod has it already.
+fn wanted_condition(pod: &Pod, message: &str) -> Option<Value> {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let current: Option<&PodCondition> =
+        conditions.into_iter().flatten().find(|one| one.type_ == "PodScheduled");
+    let same_status = current.is_some_and(|one| one.status == "False");
+    let same = current.is_some_and(|one| {
+        one.reason.as_deref() == Some("Unschedulable")
+            && one.message.as_deref() == Some(message)
+            && one.observed_generation == pod.metadata.generation
+    });
+    if same_status && same {
+        return None;
+    }
+    let mut condition = json!({
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+        "observedGeneration": pod.metadata.generation,
+    });
+    if !same_status {
+        condition["lastTransitionTime"] = json!(now());
+    }
+    Some(condition)
+}
+
+/// The time as the API writes it.
+fn now() -> String {
+    api::meta::now_rfc3339()
+}

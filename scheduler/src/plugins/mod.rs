@@ -1,0 +1,39 @@
+//! The plugins, one per file, and the table that orders them. The order is the order in which nodes are filtered,
+//! so it decides which of several reasons a user sees.
+
+mod balanced_allocation;
+mod image_locality;
+mod inter_pod_affinity;
+mod node_affinity;
+mod node_name;
+mod node_ports;
+mod node_resources_fit;
+mod node_unschedulable;
+mod pod_topology_spread;
+mod scheduling_gates;
+mod taint_toleration;
+
+use crate::framework::Plugin;
+
+/// All plugins, in the order in which they run.
+pub const PLUGINS: &[&dyn Plugin] = &[
+    &scheduling_gates::SchedulingGates,
+    &node_unschedulable::NodeUnschedulable,
+    &node_name::NodeName,
+    &taint_toleration::TaintToleration,
+    &node_affinity::NodeAffinity,
+    &node_ports::NodePorts,
+    &node_resources_fit::NodeResourcesFit,
+    &pod_topology_spread::PodTopologySpread,
+    &inter_pod_affinity::InterPodAffinity,
+    &balanced_allocation::BalancedAllocation,
+    &image_locality::ImageLocality,
+];
+
+/// The plugin of a name.
+pub fn named(name: &str) -> Option<&'static dyn Plugin> {
+    PLUGINS.iter().copied().find(|plugin| plugin.name() == name)
+}
+
+#[cfg(test)]
+mod tests;
