@@ -1,0 +1,136 @@
+//! What a member of the store is told at its start. Parsed elsewhere; flag names there are etcd's.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use consensus::{Initial, Member, PeerTls};
+use stdx::tls::ServerTls;
+
+/// Largest request, in bytes, when nobody says otherwise.
+pub const DEFAULT_MAX_REQUEST_BYTES: usize = 3 << 19;
+/// Most operations in a transaction when nobody says otherwise.
+pub const DEFAULT_MAX_TXN_OPS: usize = 128;
+/// Largest database when nobody says otherwise.
+pub const DEFAULT_QUOTA_BYTES: i64 = 2 << 30;
+/// How often an idle watcher that wants it hears how far the store is.
+pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+/// Memory for the newest events, for watchers to catch up from, when nobody says otherwise.
+pub const DEFAULT_RING_BYTES: usize = 32 << 20;
+/// Memory for newest values, when nobody says otherwise.
+pub const DEFAULT_CACHE_BYTES: usize = 64 << 20;
+
+/// One member's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Human name, unique in the cluster.
+    pub name: String,
+    /// Directory of this member alone; created when missing.
+    pub data_dir: PathBuf,
+    /// Where to listen for other members.
+    pub listen_peer: SocketAddr,
+    /// Where other members find this one.
+    pub peer_urls: Vec<String>,
+    /// Certificates between members; `None` is plain text.
+    pub peer_tls: Option<PeerTls>,
+    /// Names and peer URLs of the members that form the cluster, this one included.
+    pub initial: Vec<(String, Vec<String>)>,
+    /// Whether a first start forms a cluster or waits to be added to one.
+    pub state: Initial,
+    /// Told apart from clusters with the same addresses.
+    pub token: String,
+    /// Time between a leader's heartbeats.
+    pub heartbeat: Duration,
+    /// Shortest silence after which a follower asks for an election.
+    pub election: Duration,
+    /// Log entries kept for members that lag.
+    pub keep_entries: u64,
+    /// Where to serve the etcd API.
+    pub listen_client: Vec<SocketAddr>,
+    /// Where clients find this member.
+    pub client_urls: Vec<String>,
+    /// Certificates towards clients; `None` is plain text.
+    pub client_tls: Option<ServerTls>,
+    /// Database size from which on writes are refused; 0 is the default, less is no limit.
+    pub quota_bytes: i64,
+    /// Largest request in bytes.
+    pub max_request_bytes: usize,
+    /// Most operations in a transaction.
+    pub max_txn_ops: usize,
+    /// How often an idle watcher that wants it hears how far the store is.
+    pub progress_interval: Duration,
+    /// Memory for the newest events, for watchers to catch up from.
+    pub ring_bytes: usize,
+    /// Memory for newest values.
+    pub cache_bytes: usize,
+}
+
+impl Config {
+    /// A member that is a cluster of its own, with default times and limits and no TLS, that
+    /// serves no clients but those in its process.
+    pub fn new(name: &str, data_dir: PathBuf, listen_peer: SocketAddr) -> Self {
+        let peer_urls = vec![format!("http://{listen_peer}")];
+        Self {
+            name: name.to_owned(),
+            data_dir,
+            listen_peer,
+            initial: vec![(name.to_owned(), peer_urls.clone())],
+            peer_urls,
+            peer_tls: None,
+            state: Initial::New,
+            token: "etcd-cluster".to_owned(),
+            heartbeat: consensus::DEFAULT_HEARTBEAT,
+            election: consensus::DEFAULT_ELECTION,
+            keep_entries: consensus::DEFAULT_KEEP_ENTRIES,
+            listen_client: Vec::new(),
+            client_urls: Vec::new(),
+            client_tls: None,
+            quota_bytes: 0,
+            max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
+            max_txn_ops: DEFAULT_MAX_TXN_OPS,
+            progress_interval: DEFAULT_PROGRESS_INTERVAL,
+            ring_bytes: DEFAULT_RING_BYTES,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+        }
+    }
+
+    /// This member's id.
+    pub fn id(&self) -> u64 {
+        consensus::member_id(&self.peer_urls, &self.token)
+    }
+
+    /// The shortest lease, in seconds: one that an election cannot outlast.
+    pub(crate) fn min_ttl(&self) -> i64 {
+        let millis = self.election.as_millis() * 3 / 2;
+        i64::try_from(millis.div_ceil(1000)).unwrap_or(i64::MAX).max(1)
+    }
+
+    /// The database's limit; `None` is no limit.
+    pub(crate) fn quota(&self) -> Option<i64> {
+        match self.quota_bytes {
+            0 => Some(DEFAULT_QUOTA_BYTES),
+            bytes if bytes < 0 => None,
+            bytes => Some(bytes),
+        }
+    }
+
+    /// What consensus is told.
+    pub(crate) fn consensus(&self) -> consensus::Config {
+        let member = |(name, urls): &(String, Vec<String>)| Member {
+            id: consensus::member_id(urls, &self.token),
+            name: name.clone(),
+            peer_urls: urls.clone(),
+            learner: false,
+        };
+        let dir = self.data_dir.join("raft");
+        consensus::Config {
+            peer_urls: self.peer_urls.clone(),
+            initial: self.initial.iter().map(member).collect(),
+            state: self.state,
+            tls: self.peer_tls.clone(),
+            heartbeat: self.heartbeat,
+            election: self.election,
+            cluster_token: self.token.clone(),
+            keep_entries: self.keep_entries,
+            ..consensus::Config::new(self.id(), &self.name, dir, self.listen_peer)
+        }
+    }
+}

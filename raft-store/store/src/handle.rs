@@ -1,0 +1,236 @@
+//! What the rest of the process holds of the store: the etcd API without the network.
+
+use std::sync::Arc;
+
+use consensus::Status;
+use proto::etcdserverpb::{
+    AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeRequest,
+    DeleteRangeResponse, LeaseGrantResponse, LeaseTimeToLiveResponse, Member, PutRequest,
+    PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
+};
+use tokio::sync::{broadcast, watch};
+
+use crate::{
+    Error, WatchSpec, Watcher,
+    node::Inner,
+    propose::Applied,
+    request::{self, Limits},
+    state::read,
+};
+
+/// A running member of the store. Cloning shares it.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Handle {
+    /// Reads keys: linearizable, unless the request says `serializable`.
+    pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        request::check_range(&request)?;
+        self.inner.check_corrupt()?;
+        if !request.serializable {
+            self.inner.wait_read().await?;
+        }
+        let mut response = self.inner.state().read(|state| read::range(state, &request))?;
+        self.inner.fill(&mut response.header);
+        Ok(response)
+    }
+
+    /// Writes one key.
+    pub async fn put(&self, request: PutRequest) -> Result<PutResponse, Error> {
+        request::check_put(&request)?;
+        self.inner.check_space(request::put_cost(&request)).await?;
+        let Applied::Put(mut response) = self.inner.propose(request.into()).await? else {
+            return Err(odd_answer());
+        };
+        self.inner.fill(&mut response.header);
+        Ok(response)
+    }
+
+    /// Deletes keys.
+    pub async fn delete_range(
+        &self,
+        request: DeleteRangeRequest,
+    ) -> Result<DeleteRangeResponse, Error> {
+        request::check_delete(&request)?;
+        let Applied::DeleteRange(mut response) = self.inner.propose(request.into()).await? else {
+            return Err(odd_answer());
+        };
+        self.inner.fill(&mut response.header);
+        Ok(response)
+    }
+
+    /// Compares, then reads and writes; all of it or nothing. One that only reads does not enter
+    /// the log.
+    pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        let limits = Limits { txn_ops: self.inner.config.max_txn_ops };
+        request::check_txn(&request, limits)?;
+        let mut response = if request::is_read_only(&request) {
+            self.inner.check_corrupt()?;
+            if !request::is_serializable(&request) {
+                self.inner.wait_read().await?;
+            }
+            self.inner.state().read(|state| read::txn(state, &request))?
+        } else {
+            self.inner.check_space(request::txn_cost(&request)).await?;
+            match self.inner.propose(request.into()).await? {
+                Applied::Txn(response) => response,
+                _ => return Err(odd_answer()),
+            }
+        };
+        self.inner.fill(&mut response.header);
+        Ok(response)
+    }
+
+    /// Forgets what was before a revision. With `physical`, waits until it is gone from this
+    /// member's disk.
+    pub async fn compact(&self, request: CompactionRequest) -> Result<CompactionResponse, Error> {
+        let (revision, physical) = (request.revision, request.physical);
+        let Applied::Compaction(mut response) = self.inner.propose(request.into()).await? else {
+            return Err(odd_answer());
+        };
+        if physical {
+            self.inner.machine.wait_compacted(revision).await?;
+        }
+        self.inner.fill(&mut response.header);
+        Ok(response)
+    }
+
+    /// Begins a lease of so many seconds; id 0 lets the store choose one.
+    pub async fn lease_grant(&self, ttl: i64, id: i64) -> Result<LeaseGrantResponse, Error> {
+        self.inner.lease_grant(ttl, id).await
+    }
+
+    /// Ends a lease and deletes its keys.
+    pub async fn lease_revoke(&self, id: i64) -> Result<(), Error> {
+        self.inner.lease_revoke(id).await
+    }
+
+    /// Renews a lease; answers with the seconds it now has, and [`Error::LeaseNotFound`] when
+    /// there is none.
+    pub async fn lease_keep_alive(&self, id: i64) -> Result<i64, Error> {
+        self.inner.lease_keep_alive(id).await
+    }
+
+    /// How long a lease still has; `ttl` is -1 when there is none.
+    pub async fn lease_time_to_live(
+        &self,
+        id: i64,
+        keys: bool,
+    ) -> Result<LeaseTimeToLiveResponse, Error> {
+        self.inner.lease_time_to_live(id, keys).await
+    }
+
+    /// All leases, as this member knows them.
+    pub fn lease_leases(&self) -> Vec<i64> {
+        self.inner.state().load().leases.read().ids()
+    }
+
+    /// Raises, lowers or lists alarms.
+    pub async fn alarm(&self, request: AlarmRequest) -> Result<AlarmResponse, Error> {
+        self.inner.alarm(request).await
+    }
+
+    /// Waits until this member has everything that was committed before; its revision then.
+    pub async fn barrier(&self) -> Result<i64, Error> {
+        self.inner.wait_read().await?;
+        Ok(self.revision())
+    }
+
+    /// The newest revision here.
+    pub fn revision(&self) -> i64 {
+        self.inner.state().load().revision()
+    }
+
+    /// The revision below which history is gone.
+    pub fn compacted(&self) -> i64 {
+        self.inner.state().load().compacted()
+    }
+
+    /// Follows a range of keys. Costs nothing until something happens in the range.
+    pub fn watch(&self, spec: WatchSpec) -> Watcher {
+        self.inner.machine.watch(spec)
+    }
+
+    /// Whether this member leads, as it changes. True means that it has also applied everything
+    /// from before its term.
+    pub fn leading(&self) -> watch::Receiver<bool> {
+        self.inner.leading.clone()
+    }
+
+    /// Who leads, as it changes.
+    pub fn leader(&self) -> watch::Receiver<Option<u64>> {
+        self.inner.consensus.leader()
+    }
+
+    /// Ids of members whose process has just been proven dead.
+    pub fn peer_down(&self) -> broadcast::Receiver<u64> {
+        self.inner.consensus.peer_down()
+    }
+
+    /// This member's id.
+    pub fn id(&self) -> u64 {
+        self.inner.consensus.id()
+    }
+
+    /// What this member knows of the cluster.
+    pub fn status(&self) -> Status {
+        self.inner.consensus.status()
+    }
+
+    /// All members; `linearizable` waits for what was decided before.
+    pub async fn member_list(&self, linearizable: bool) -> Result<Vec<Member>, Error> {
+        self.inner.member_list(linearizable).await
+    }
+
+    /// Adds a member by its peer URLs.
+    pub async fn member_add(&self, urls: Vec<String>, learner: bool) -> Result<Member, Error> {
+        self.inner.member_add(urls, learner).await
+    }
+
+    /// Removes a member for ever.
+    pub async fn member_remove(&self, id: u64) -> Result<(), Error> {
+        self.inner.member_remove(id).await
+    }
+
+    /// Gives a learner its vote.
+    pub async fn member_promote(&self, id: u64) -> Result<(), Error> {
+        self.inner.member_promote(id).await
+    }
+
+    /// Changes a member's peer URLs.
+    pub async fn member_update(&self, id: u64, urls: Vec<String>) -> Result<(), Error> {
+        self.inner.member_update(id, urls).await
+    }
+
+    /// Hands leadership to another voter; only the leader can.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), Error> {
+        if !self.inner.consensus.is_leader() {
+            return Err(Error::NotLeader);
+        }
+        Ok(self.inner.consensus.transfer_leader(to).await?)
+    }
+
+    /// The header that an answer of now carries.
+    pub fn header(&self) -> ResponseHeader {
+        let mut header = None;
+        self.inner.fill(&mut header);
+        header.unwrap_or_default()
+    }
+
+    /// Waits for the end of this member: an error means that the process must end.
+    pub async fn closed(&self) -> Result<(), Error> {
+        Ok(self.inner.consensus.closed().await?)
+    }
+
+    /// Consensus underneath.
+    pub fn consensus(&self) -> &consensus::Handle {
+        &self.inner.consensus
+    }
+}
+
+/// An answer of another kind than the question: a broken invariant.
+fn odd_answer() -> Error {
+    Error::Internal("the state machine gave an answer of another kind".to_owned())
+}
