@@ -32,7 +32,8 @@ impl Hierarchy {
             match right.next() {
                 Some("cgroup") => {
                     let options = right.nth(1).unwrap_or_default().split(',');
-                    let names = options.filter(|name| *name != "rw").map(str::to_owned).collect();
+                    let names: Vec<String> =
+                        options.filter(|name| *name != "rw").map(str::to_owned).collect();
                     if !v1.iter().any(|(seen, _)| seen == Path::new(point)) {
                         v1.push((PathBuf::from(point), names));
                     }

@@ -42,7 +42,8 @@ pub async fn follow(
 ) -> io::Result<()> {
     let mut file = File::open(path)?;
     if let Some(lines) = query.tail {
-        file.seek(SeekFrom::Start(tail_offset(&mut file, lines)?))?;
+        let offset = tail_offset(&mut file, lines)?;
+        file.seek(SeekFrom::Start(offset))?;
     }
     let mut source =
         Source { inode: file.metadata()?.ino(), reader: BufReader::new(file), partial: Vec::new() };

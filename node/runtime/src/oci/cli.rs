@@ -58,8 +58,10 @@ impl Cli {
         let mut child = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()?;
         drop(command);
         match tokio::time::timeout(PATIENCE, child.wait()).await {
-            Ok(status) if status?.success() => Ok(()),
-            Ok(_) => Err(io::Error::other(self.last_error(bundle))),
+            Ok(status) => match status?.success() {
+                true => Ok(()),
+                false => Err(io::Error::other(self.last_error(bundle))),
+            },
             Err(_) => {
                 child.start_kill()?;
                 Err(io::Error::new(io::ErrorKind::TimedOut, "the runtime does not come back"))

@@ -40,7 +40,10 @@ impl Pty {
         }
         fcntl(&pair.master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
         let name = fs::read_link(format!("/proc/self/fd/{}", pair.slave.as_raw_fd()))?;
-        Ok((Self { fd: Arc::new(AsyncFd::new(pair.master)?), name }, Slave(pair.slave)))
+        // `register`, which replaces it, is unsafe for fds that may be closed early: an owned one is not.
+        #[expect(deprecated, reason = "the replacement is an unsafe function")]
+        let fd = Arc::new(AsyncFd::new(pair.master)?);
+        Ok((Self { fd, name }, Slave(pair.slave)))
     }
 
     /// Changes the size and tells the process that mirrors it.
