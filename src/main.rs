@@ -1,2 +1,58 @@
-//! trireme
-fn main() {}
+//! `trireme`: the one binary. Every component is a subcommand; this file only reads the command line, settles where
+//! the process runs, and hands over.
+
+mod apiserver;
+mod cli;
+mod completion;
+mod config_file;
+mod controllers;
+mod dev;
+mod env;
+mod host;
+mod image;
+mod kubeconfig;
+mod masters;
+mod node;
+mod place;
+mod proxy;
+mod scheduler;
+mod server;
+mod status;
+mod store;
+mod term;
+
+use std::process::ExitCode;
+
+/// The allocator: many small allocations on several threads, and memory goes back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // A container's shim is small and has an executor of its own: it must not pass through all of this.
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|arg| arg == "shim") {
+        return ExitCode::from(u8::try_from(runtime::shim::main(args)).unwrap_or(1));
+    }
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            term::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Settles the process, then runs its command to the end.
+fn run(cli: cli::Cli) -> anyhow::Result<()> {
+    place::settle(&cli.place)?;
+    stdx::telemetry::init(&cli.log_filter(), cli.log_format());
+    stdx::tls::install_provider();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(cli.command.run());
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
+}

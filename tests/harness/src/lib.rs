@@ -1,1 +1,30 @@
-//! harness
+//! Starts real clusters for tests, breaks and mends their hosts, and cleans up after them, whatever happens.
+//!
+//! A [`Cluster`] is a running `trireme dev` with a directory of its own. Nothing here looks inside: everything goes
+//! through the command line and the APIs, as a user would.
+
+mod cluster;
+mod kubectl;
+mod load;
+mod wait;
+
+pub use cluster::{Cluster, Options, binary};
+pub use kubectl::{Kubectl, Output};
+pub use load::{Writes, Writer};
+pub use wait::{patience, until, until_some};
+
+use anyhow::Context;
+
+/// A file of the repository, such as `examples/web.yaml`.
+pub fn repository_file(name: &str) -> std::path::PathBuf {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("tests/harness lies two below the root").join(name)
+}
+
+/// Resident memory of a process in bytes.
+pub fn resident(pid: i32) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("reading its status")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+    Ok(kib * 1024)
+}

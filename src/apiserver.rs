@@ -1,0 +1,25 @@
+//! `trireme apiserver`: API server and its replica of the store, without scheduler and controllers.
+
+use anyhow::{Context, Result};
+
+use crate::masters::{ApiFlags, StoreFlags};
+use crate::server::Replica;
+
+/// Run the API server (with its replica of the store) alone.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    store: StoreFlags,
+    #[command(flatten)]
+    api: ApiFlags,
+}
+
+/// Runs until a signal, or until consensus fails.
+pub async fn run(args: Args) -> Result<()> {
+    let replica = Replica::start(&args.store, &args.api).await?;
+    tokio::select! {
+        closed = replica.store.closed() => return closed.context("the store ended"),
+        () = crate::dev::interrupted() => {}
+    }
+    replica.stop().await
+}

@@ -1,0 +1,36 @@
+//! Images of a dev cluster: the demo image, built from Debian's busybox-static without any registry, and what the
+//! user brings.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+use super::layout::{Cluster, Dir};
+use crate::node;
+
+/// Where Debian's package busybox-static puts its program.
+const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
+
+/// Imports the demo image and the user's archives into every node.
+pub async fn import(dir: &Dir, cluster: &Cluster, archives: &[PathBuf]) -> Result<()> {
+    let Some(busybox) = BUSYBOX.iter().map(Path::new).find(|path| path.exists()) else {
+        bail!("busybox is not installed, the demo image is made of it: apt-get install busybox-static");
+    };
+    let demo = dir.file("demo-image.tar");
+    if !demo.exists() {
+        runtime::image::build_busybox(busybox, &demo).context("building the demo image")?;
+    }
+    for host in cluster.nodes() {
+        let config = node::runtime_config(
+            &host.name,
+            &dir.host(&host.name).join("data"),
+            &dir.run_dir(),
+            &format!("{}/{}", dir.cgroup(), host.name),
+        );
+        let store = runtime::open("oci", config)?;
+        for archive in std::iter::once(&demo).chain(archives) {
+            let imported = store.import_image(archive).await;
+            imported.with_context(|| format!("importing {}", archive.display()))?;
+        }
+    }
+    Ok(())
+}

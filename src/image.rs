@@ -1,0 +1,105 @@
+//! `trireme image`: container images of nodes.
+
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+
+use crate::dev::layout::{Cluster, Dir};
+use crate::{dev, node, term};
+
+/// Import and list container images of a dev cluster's nodes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Import an archive (docker save or OCI layout, plain or gzip) on every node.
+    Import {
+        /// The archive.
+        archive: PathBuf,
+        /// The cluster's directory.
+        #[arg(long, env = "TRIREME_DATA_DIR", value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+    /// List the images of every node.
+    List {
+        /// The cluster's directory.
+        #[arg(long, env = "TRIREME_DATA_DIR", value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+    /// Build the demo image from a static busybox, as an archive.
+    Demo {
+        /// Where to write the archive.
+        #[arg(long, short, default_value = "demo.tar")]
+        output: PathBuf,
+        /// The busybox to put in.
+        #[arg(long, default_value = "/bin/busybox")]
+        busybox: PathBuf,
+    },
+}
+
+/// Does it.
+pub async fn run(args: Args) -> Result<()> {
+    match args.action {
+        Action::Import { archive, data_dir } => {
+            let (dir, cluster) = dev::open(&data_dir)?;
+            if !archive.is_file() {
+                bail!("{} is no file", archive.display());
+            }
+            import(&dir, &cluster, &archive).await
+        }
+        Action::List { data_dir } => {
+            let (dir, cluster) = dev::open(&data_dir)?;
+            list(&dir, &cluster).await
+        }
+        Action::Demo { output, busybox } => {
+            runtime::image::build_busybox(&busybox, &output).context("building the demo image")?;
+            term::line(format!("{} ({})", output.display(), runtime::image::DEMO));
+            Ok(())
+        }
+    }
+}
+
+async fn import(dir: &Dir, cluster: &Cluster, archive: &std::path::Path) -> Result<()> {
+    for (name, store) in stores(dir, cluster)? {
+        let images = store.import_image(archive).await;
+        let images = images.with_context(|| format!("importing {} on {name}", archive.display()))?;
+        for image in images {
+            term::line(format!("{name}\t{}\t{}", image.tags.join(","), image.id));
+        }
+    }
+    Ok(())
+}
+
+async fn list(dir: &Dir, cluster: &Cluster) -> Result<()> {
+    for (name, store) in stores(dir, cluster)? {
+        for image in store.list_images().await? {
+            term::line(format!("{name}\t{}\t{}\t{}", image.tags.join(","), image.id, image.size));
+        }
+    }
+    Ok(())
+}
+
+/// Every node's runtime.
+fn stores(
+    dir: &Dir,
+    cluster: &Cluster,
+) -> Result<Vec<(String, std::sync::Arc<dyn runtime::Runtime>)>> {
+    if cluster.simulated() {
+        bail!("the nodes of this cluster are simulated: they have no images");
+    }
+    let open = |host: &dev::layout::Host| {
+        let config = node::runtime_config(
+            &host.name,
+            &dir.host(&host.name).join("data"),
+            &dir.run_dir(),
+            &format!("{}/{}", dir.cgroup(), host.name),
+        );
+        Ok((host.name.clone(), runtime::open(&cluster.runtime, config)?))
+    };
+    cluster.nodes().map(open).collect()
+}

@@ -1,0 +1,108 @@
+//! `trireme dev` as a command: what it finds again, what it cleans up, what it refuses.
+
+use anyhow::{Context, Result};
+use harness::{Cluster, Options, binary, until};
+use std::path::Path;
+use suite::{WEB, apply_web, pods};
+use tokio::process::Command;
+
+/// Whether anything of a cluster is left on this machine.
+fn leftovers(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let text = dir.to_string_lossy().into_owned();
+    found.extend(read("/proc/self/mounts").lines().filter(|l| l.contains(&text)).map(str::to_owned));
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let line = read(&format!("{}/cmdline", process.path().display()));
+        if line.contains(&text) && process.file_name() != *std::process::id().to_string() {
+            found.push(line.replace('\0', " "));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_start_finds_the_old_data_and_nothing_is_left_behind() -> Result<()> {
+    let mut cluster = Cluster::start(Options::default()).await?;
+    apply_web(&cluster, 3).await?;
+    cluster.stop().await?;
+    assert_eq!(leftovers(cluster.dir()), Vec::<String>::new(), "an orderly end leaves nothing");
+    cluster.boot().await?;
+    suite::until_ready(&cluster.client()?, WEB, 3).await;
+    let command = cluster.trireme(&["env"]).await?;
+    assert!(command.contains("export KUBECONFIG=") && command.contains("ETCDCTL_ENDPOINTS="));
+    cluster.kill_dev().await?;
+    cluster.boot().await?;
+    suite::until_ready(&cluster.client()?, WEB, 3).await;
+    assert_eq!(pods(&cluster.client()?, WEB).await?.len(), 3);
+    cluster.stop().await?;
+    assert_eq!(leftovers(cluster.dir()), Vec::<String>::new(), "a killed run's leftovers are gone");
+    Ok(())
+}
+
+/// Runs `trireme dev` with bad input; gives what it said.
+async fn refused(args: &[&str]) -> Result<String> {
+    let output = Command::new(binary()).arg("dev").args(args).output();
+    let output = tokio::time::timeout(harness::patience(), output).await.context("it hangs")??;
+    assert!(!output.status.success(), "{args:?} must be refused");
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_gets_one_sentence_and_leaves_nothing() -> Result<()> {
+    let dir = std::env::temp_dir().join(format!("trireme-refused-{}", std::process::id()));
+    let path = dir.to_str().context("UTF-8")?;
+    let data = format!("--data-dir={path}");
+    let simulated = "--runtime=simulated";
+    for (args, sentence) in [
+        (vec!["--masters=2"], "use 1, 3, 5 or 7"),
+        (vec!["--masters=0"], "use 1, 3, 5 or 7"),
+        (vec!["--runtime=hyper"], "use oci or simulated"),
+        (vec!["--profile=slow"], "use fast or upstream"),
+        (vec!["--no-such-flag"], "unexpected argument"),
+        (vec!["--import=/no/such/image.tar"], "is no file"),
+    ] {
+        let mut args = args;
+        args.push(&data);
+        let said = refused(&args).await?;
+        assert!(said.contains(sentence), "{args:?}: {said}");
+        assert!(!dir.exists(), "{args:?} left something half-made");
+    }
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let port = format!("--api-port={}", taken.local_addr()?.port());
+    let said = refused(&[&data, simulated, &port]).await?;
+    assert!(said.contains("is taken"), "{said}");
+    std::fs::create_dir_all(&dir)?;
+    std::fs::write(dir.join("diary.txt"), "dear diary")?;
+    let said = refused(&[&data, simulated, "--api-port=0"]).await?;
+    assert!(said.contains("not ours"), "{said}");
+    std::fs::remove_dir_all(&dir)?;
+    std::fs::create_dir_all(&dir)?;
+    let newer = r#"{"kind":"trireme-dev-cluster","format":99}"#;
+    std::fs::write(dir.join("cluster.json"), newer)?;
+    let said = refused(&[&data, simulated, "--api-port=0"]).await?;
+    assert!(said.contains("newer trireme"), "{said}");
+    std::fs::remove_dir_all(&dir)?;
+    let said = refused(&["--data-dir=/proc/trireme", simulated, "--api-port=0"]).await?;
+    assert!(said.contains("can't be made"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_in_use_is_refused_and_broken_input_is_named() -> Result<()> {
+    let mut cluster = Cluster::start(Options { masters: 1, ..Options::simulated(1) }).await?;
+    let data = format!("--data-dir={}", cluster.dir().display());
+    let args = [&*data, "--runtime=simulated", "--api-port=0", "--masters=1", "--nodes=1"];
+    let said = refused(&args).await?;
+    assert!(said.contains("in use by another run"), "{said}");
+    let broken = cluster.dir().join("broken.yaml");
+    std::fs::write(&broken, "apiVersion: v1\nkind: Pod\nmetadata: {name: [}\n")?;
+    let path = broken.to_str().context("UTF-8")?;
+    let output = cluster.kubectl().run(&["apply", "-f", path]).await?;
+    assert!(!output.ok && output.stderr.contains("error"), "{}", output.stderr);
+    std::fs::write(&broken, "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: []}\n")?;
+    let output = cluster.kubectl().run(&["apply", "-f", path]).await?;
+    assert!(!output.ok && output.stderr.contains("spec.containers: Required value"), "{}", output.stderr);
+    until("status shows the member that leads", || async { cluster.leader().await.is_ok() }).await;
+    cluster.stop().await
+}
