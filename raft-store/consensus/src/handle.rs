@@ -7,7 +7,11 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    Error, Member, Role, Status, membership::Change, node::Inner, propose::PROPOSE_TIMEOUT, types,
+    Error, Member, Role, Status,
+    membership::Change,
+    node::Inner,
+    propose::{Outcome, PROPOSE_TIMEOUT},
+    types,
 };
 
 /// A running member. Cloning shares it.
@@ -30,6 +34,17 @@ impl Handle {
     /// [`propose`](Self::propose) with a deadline of the caller's own.
     pub async fn propose_within(&self, payload: Bytes, limit: Duration) -> Result<(), Error> {
         self.inner.propose(payload, limit).await
+    }
+
+    /// Proposes as the leader of a term: for decisions that only that leader may make. Fails with
+    /// [`Error::NotLeader`] without effect when this member does not lead that term any more.
+    pub async fn propose_in_term(&self, term: u64, payload: Bytes) -> Result<(), Error> {
+        match self.inner.propose_here(term, payload).await {
+            Outcome::Done => Ok(()),
+            Outcome::Refused => Err(Error::NotLeader),
+            Outcome::Lost => Err(Error::LeaderChanged),
+            Outcome::Stopped => Err(Error::Stopped),
+        }
     }
 
     /// Proposes several entries at once; they enter the log in this order unless the leader

@@ -71,6 +71,9 @@ pub enum Error {
     /// The learner's log is too short.
     #[error("etcdserver: can only promote a learner member which is in sync with leader")]
     LearnerNotReady,
+    /// The cluster has enough learners.
+    #[error("etcdserver: too many learner members in cluster")]
+    TooManyLearners,
     /// Only the leader does this.
     #[error("etcdserver: not leader")]
     NotLeader,
@@ -139,6 +142,7 @@ impl Error {
             | Self::NotEnoughStarted
             | Self::MemberNotLearner
             | Self::LearnerNotReady
+            | Self::TooManyLearners
             | Self::NotLeader
             | Self::NotSupportedForLearner
             | Self::NoInflightDowngrade

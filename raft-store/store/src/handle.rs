@@ -5,8 +5,8 @@ use std::sync::Arc;
 use consensus::Status;
 use proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeRequest,
-    DeleteRangeResponse, LeaseGrantResponse, LeaseTimeToLiveResponse, Member, PutRequest,
-    PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
+    DeleteRangeResponse, InternalRaftRequest, LeaseGrantResponse, LeaseTimeToLiveResponse, Member,
+    PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
 };
 use tokio::sync::{broadcast, watch};
 
@@ -41,7 +41,8 @@ impl Handle {
     pub async fn put(&self, request: PutRequest) -> Result<PutResponse, Error> {
         request::check_put(&request)?;
         self.inner.check_space(request::put_cost(&request)).await?;
-        let Applied::Put(mut response) = self.inner.propose(request.into()).await? else {
+        let request = InternalRaftRequest { put: Some(request), ..Default::default() };
+        let Applied::Put(mut response) = self.inner.propose(request).await? else {
             return Err(odd_answer());
         };
         self.inner.fill(&mut response.header);
@@ -54,7 +55,8 @@ impl Handle {
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, Error> {
         request::check_delete(&request)?;
-        let Applied::DeleteRange(mut response) = self.inner.propose(request.into()).await? else {
+        let request = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
+        let Applied::DeleteRange(mut response) = self.inner.propose(request).await? else {
             return Err(odd_answer());
         };
         self.inner.fill(&mut response.header);
@@ -74,7 +76,8 @@ impl Handle {
             self.inner.state().read(|state| read::txn(state, &request))?
         } else {
             self.inner.check_space(request::txn_cost(&request)).await?;
-            match self.inner.propose(request.into()).await? {
+            let request = InternalRaftRequest { txn: Some(request), ..Default::default() };
+            match self.inner.propose(request).await? {
                 Applied::Txn(response) => response,
                 _ => return Err(odd_answer()),
             }
@@ -87,7 +90,8 @@ impl Handle {
     /// member's disk.
     pub async fn compact(&self, request: CompactionRequest) -> Result<CompactionResponse, Error> {
         let (revision, physical) = (request.revision, request.physical);
-        let Applied::Compaction(mut response) = self.inner.propose(request.into()).await? else {
+        let request = InternalRaftRequest { compaction: Some(request), ..Default::default() };
+        let Applied::Compaction(mut response) = self.inner.propose(request).await? else {
             return Err(odd_answer());
         };
         if physical {

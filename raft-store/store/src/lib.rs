@@ -17,8 +17,10 @@
 //!
 //! It knows no Kubernetes.
 
+mod apply;
 mod config;
 mod error;
+mod export;
 mod grpc;
 mod handle;
 mod hash;

@@ -1,0 +1,155 @@
+//! Keys and values.
+
+use futures::{StreamExt, stream::BoxStream};
+use proto::etcdserverpb::{
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
+    PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
+    kv_server::Kv,
+    range_request::{SortOrder, SortTarget},
+};
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::Service;
+use crate::{Error, Handle, request};
+
+/// Keys in the first message of a streamed range.
+const FIRST_KEYS: i64 = 10;
+/// Bytes that a message of a streamed range aims at.
+const CHUNK: usize = 3 << 19;
+
+#[tonic::async_trait]
+impl Kv for Service {
+    type RangeStreamStream = BoxStream<'static, Result<RangeStreamResponse, Status>>;
+
+    async fn range(
+        &self,
+        request: Request<RangeRequest>,
+    ) -> Result<Response<RangeResponse>, Status> {
+        self.check_leader(&request)?;
+        let request = request.into_inner();
+        if !request.serializable {
+            self.check_learner()?;
+        }
+        Ok(Response::new(self.handle.range(request).await?))
+    }
+
+    async fn range_stream(
+        &self,
+        request: Request<RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        self.check_leader(&request)?;
+        let request = request.into_inner();
+        request::check_range(&request)?;
+        if !request.serializable {
+            self.check_learner()?;
+        }
+        if !is_streamable(&request) {
+            let text = "range stream does not support custom sort or revision filters";
+            return Err(Status::unimplemented(text));
+        }
+        let handle = self.handle.clone();
+        let pages = futures::stream::try_unfold(Some(Pages::new(request)), move |pages| {
+            let handle = handle.clone();
+            async move {
+                let Some(mut pages) = pages else { return Ok(None) };
+                let (page, is_last) = pages.next(&handle).await?;
+                let message = RangeStreamResponse { range_response: Some(page) };
+                Ok(Some((message, (!is_last).then_some(pages))))
+            }
+        });
+        Ok(Response::new(pages.boxed()))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        self.check_leader(&request)?;
+        self.check_learner()?;
+        Ok(Response::new(self.handle.put(request.into_inner()).await?))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<DeleteRangeRequest>,
+    ) -> Result<Response<DeleteRangeResponse>, Status> {
+        self.check_leader(&request)?;
+        self.check_learner()?;
+        Ok(Response::new(self.handle.delete_range(request.into_inner()).await?))
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        self.check_leader(&request)?;
+        self.check_learner()?;
+        Ok(Response::new(self.handle.txn(request.into_inner()).await?))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<CompactionRequest>,
+    ) -> Result<Response<CompactionResponse>, Status> {
+        self.check_leader(&request)?;
+        self.check_learner()?;
+        Ok(Response::new(self.handle.compact(request.into_inner()).await?))
+    }
+}
+
+/// Whether a range is asked for as the keys lie.
+fn is_streamable(request: &RangeRequest) -> bool {
+    request.sort_target() == SortTarget::Key
+        && request.sort_order() != SortOrder::Descend
+        && request.min_mod_revision == 0
+        && request.max_mod_revision == 0
+        && request.min_create_revision == 0
+        && request.max_create_revision == 0
+}
+
+/// A range in pages, all of one revision.
+struct Pages {
+    request: RangeRequest,
+    /// The limit of the whole; 0 is none.
+    limit: i64,
+    /// Keys of the next page.
+    keys: i64,
+    sent: i64,
+}
+
+impl Pages {
+    fn new(request: RangeRequest) -> Self {
+        Self { limit: request.limit, request, keys: FIRST_KEYS, sent: 0 }
+    }
+
+    /// The next page, and whether it is the last, which alone says how many keys there are.
+    async fn next(&mut self, handle: &Handle) -> Result<(RangeResponse, bool), Error> {
+        let left = if self.limit > 0 { self.limit - self.sent } else { i64::MAX };
+        self.request.limit = self.keys.min(left);
+        let mut page = handle.range(self.request.clone()).await?;
+        let revision = page.header.as_ref().map_or(0, |header| header.revision);
+        if self.request.revision == 0 {
+            // The first page has waited for what was committed before; the rest only follow it.
+            self.request.revision = revision;
+            self.request.serializable = true;
+        }
+        let count = i64::try_from(page.kvs.len()).unwrap_or(i64::MAX);
+        let is_last = self.request.count_only || !page.more || count >= left;
+        if is_last {
+            page.count += self.sent;
+            page.more &= !self.request.count_only;
+            return Ok((page, true));
+        }
+        self.sent += count;
+        if let Some(last) = page.kvs.last() {
+            let mut next = last.key.to_vec();
+            next.push(0);
+            self.request.key = next.into();
+        }
+        let bytes = page.encoded_len();
+        if bytes < CHUNK / 2 {
+            self.keys = self.keys.saturating_mul(2);
+        } else if bytes > CHUNK {
+            self.keys = (self.keys / 2).max(1);
+        }
+        page.header = None;
+        page.more = false;
+        page.count = 0;
+        Ok((page, false))
+    }
+}

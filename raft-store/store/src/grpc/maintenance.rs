@@ -1,0 +1,150 @@
+//! What an operator asks of one member.
+
+use std::sync::atomic::Ordering;
+
+use futures::stream::BoxStream;
+use proto::etcdserverpb::{
+    AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, DowngradeInfo,
+    DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse,
+    MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest,
+    StatusResponse, downgrade_request::DowngradeAction, maintenance_server::Maintenance,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Service, snapshot};
+use crate::{Error, VERSION, hash};
+
+/// The layout of a snapshot, as etcd numbers it.
+const STORAGE_VERSION: &str = "3.7.0";
+
+impl Service {
+    /// Runs work that waits for the disk where it stops no other task.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(panic) => Err(Error::Internal(panic.to_string())),
+        }
+    }
+
+    /// Alarms and what else is wrong, in words.
+    fn errors(&self) -> Vec<String> {
+        let status = self.handle.status();
+        let state = self.handle.inner.state().load();
+        let mut errors = Vec::new();
+        if status.leader.is_none() {
+            errors.push(Error::NoLeader.to_string());
+        }
+        for alarm in state.alarms.read().list(AlarmType::None) {
+            let kind = alarm.alarm().as_str_name();
+            errors.push(format!("memberID:{} alarm:{kind} ", alarm.member_id));
+        }
+        errors
+    }
+}
+
+#[tonic::async_trait]
+impl Maintenance for Service {
+    type SnapshotStream = BoxStream<'static, Result<SnapshotResponse, Status>>;
+
+    async fn alarm(
+        &self,
+        request: Request<AlarmRequest>,
+    ) -> Result<Response<AlarmResponse>, Status> {
+        Ok(Response::new(self.handle.alarm(request.into_inner()).await?))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let status = self.handle.status();
+        let size = &self.handle.inner.size;
+        Ok(Response::new(StatusResponse {
+            header: Some(self.handle.header()),
+            version: VERSION.to_owned(),
+            db_size: size.total.load(Ordering::Relaxed),
+            leader: status.leader.unwrap_or(0),
+            raft_index: status.committed,
+            raft_term: status.term,
+            raft_applied_index: status.applied,
+            errors: self.errors(),
+            db_size_in_use: size.in_use.load(Ordering::Relaxed),
+            is_learner: status.role == consensus::Role::Learner,
+            storage_version: STORAGE_VERSION.to_owned(),
+            db_size_quota: self.handle.inner.config.quota().unwrap_or(0),
+            downgrade_info: Some(DowngradeInfo::default()),
+        }))
+    }
+
+    async fn defragment(
+        &self,
+        _: Request<DefragmentRequest>,
+    ) -> Result<Response<DefragmentResponse>, Status> {
+        let state = self.handle.inner.state().load();
+        self.blocking(move || {
+            let flushed = state.disk.flush();
+            state.disk.compact();
+            flushed.map_err(|error| Error::Internal(error.to_string()))
+        })
+        .await?;
+        Ok(Response::new(DefragmentResponse { header: None }))
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        let state = self.handle.inner.state().load();
+        let hash = move || {
+            hash::hash_all(&state).map_err(|error| Error::Internal(error.to_string()))
+        };
+        let hash = self.blocking(hash).await?;
+        Ok(Response::new(HashResponse { header: Some(self.handle.header()), hash }))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<HashKvRequest>,
+    ) -> Result<Response<HashKvResponse>, Status> {
+        let revision = request.into_inner().revision;
+        let state = self.handle.inner.state().load();
+        let hash = self.blocking(move || hash::hash_kv(&state, revision)).await?;
+        Ok(Response::new(HashKvResponse {
+            header: Some(self.handle.header()),
+            hash: hash.hash,
+            compact_revision: hash.compacted,
+            hash_revision: hash.revision,
+        }))
+    }
+
+    async fn snapshot(
+        &self,
+        _: Request<SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Ok(Response::new(snapshot::stream(&self.handle).await?))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderResponse>, Status> {
+        self.handle.transfer_leader(request.into_inner().target_id).await?;
+        Ok(Response::new(MoveLeaderResponse { header: None }))
+    }
+
+    /// Versions older than this one never had this data: no downgrade leads there.
+    async fn downgrade(
+        &self,
+        request: Request<DowngradeRequest>,
+    ) -> Result<Response<DowngradeResponse>, Status> {
+        let request = request.into_inner();
+        Err(match request.action() {
+            DowngradeAction::Cancel => Error::NoInflightDowngrade,
+            _ if is_version(&request.version) => Error::InvalidDowngrade,
+            _ => Error::WrongDowngradeFormat,
+        }
+        .into())
+    }
+}
+
+fn is_version(text: &str) -> bool {
+    let parts: Vec<_> = text.split('.').collect();
+    (2..=3).contains(&parts.len()) && parts.iter().all(|part| part.parse::<u64>().is_ok())
+}

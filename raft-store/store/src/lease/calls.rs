@@ -1,0 +1,168 @@
+//! What only the leader can say about leases, and how other members ask it.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use consensus::LeaderService;
+use parking_lot::Mutex;
+use prost::Message as _;
+use proto::etcdserverpb::{
+    LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+};
+use tokio::{sync::Notify, time::Instant};
+
+use super::clocks::Clocks;
+use crate::{apply::LeaseChange, state::Cell};
+
+/// First byte of a request to renew a lease.
+const RENEW: u8 = 1;
+/// First byte of a question what a lease still has.
+const LEFT: u8 = 2;
+
+/// Keeps the clocks and answers for them.
+pub(crate) struct Lessor {
+    cell: Arc<Cell>,
+    clocks: Mutex<Clocks>,
+    /// Woken when a lease may end earlier than any before.
+    pub(super) sooner: Notify,
+    consensus: OnceLock<consensus::Handle>,
+}
+
+impl Lessor {
+    pub(crate) fn new(cell: Arc<Cell>) -> Self {
+        Self { cell, clocks: Mutex::default(), sooner: Notify::new(), consensus: OnceLock::new() }
+    }
+
+    /// Gives it consensus, which needs it to start.
+    pub(crate) fn set_consensus(&self, consensus: consensus::Handle) {
+        if self.consensus.set(consensus).is_err() {
+            tracing::debug!("consensus was given before");
+        }
+    }
+
+    /// Begins to count, or stops.
+    pub(crate) fn lead(&self, term: Option<u64>) {
+        let Some(term) = term else { return self.clocks.lock().stop() };
+        let state = self.cell.load();
+        let mut clocks = self.clocks.lock();
+        let leases = state.leases.read();
+        let all = leases.iter().map(|(id, lease)| {
+            let left = if lease.remaining > 0 { lease.remaining } else { lease.ttl };
+            (id, lease.ttl, left)
+        });
+        clocks.begin(term, all);
+        self.sooner.notify_one();
+    }
+
+    /// Takes note of what the log did to leases.
+    pub(crate) fn follow(&self, changes: &[LeaseChange]) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut clocks = self.clocks.lock();
+        for change in changes {
+            match *change {
+                LeaseChange::Granted(id, ttl) => {
+                    if clocks.granted(id, ttl) {
+                        self.sooner.notify_one();
+                    }
+                }
+                LeaseChange::Revoked(id) => clocks.revoked(id),
+            }
+        }
+    }
+
+    pub(super) fn term(&self) -> Option<u64> {
+        self.clocks.lock().term()
+    }
+
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.clocks.lock().next_end()
+    }
+
+    pub(super) fn take_ended(&self, limit: usize) -> Vec<i64> {
+        self.clocks.lock().take_ended(limit)
+    }
+
+    pub(super) fn retry(&self, id: i64, after: std::time::Duration) {
+        self.clocks.lock().retry(id, after);
+    }
+
+    /// Makes sure that this member still leads the term of its clocks: another leader may have
+    /// begun to count anew.
+    async fn confirm(&self) -> Result<u64, consensus::Error> {
+        let term = self.term().ok_or(consensus::Error::NotLeader)?;
+        let consensus = self.consensus.get().ok_or(consensus::Error::NotLeader)?;
+        consensus.read_index().await?;
+        if self.term() == Some(term) { Ok(term) } else { Err(consensus::Error::NotLeader) }
+    }
+
+    async fn renew(&self, id: i64) -> Result<LeaseKeepAliveResponse, consensus::Error> {
+        let term = self.confirm().await?;
+        let mut clocks = self.clocks.lock();
+        if clocks.term() != Some(term) {
+            return Err(consensus::Error::NotLeader);
+        }
+        let ttl = clocks.renew(id).unwrap_or(0);
+        Ok(LeaseKeepAliveResponse { header: None, id, ttl })
+    }
+
+    async fn left(
+        &self,
+        request: LeaseTimeToLiveRequest,
+    ) -> Result<LeaseTimeToLiveResponse, consensus::Error> {
+        self.confirm().await?;
+        let id = request.id;
+        let mut response = LeaseTimeToLiveResponse { id, ttl: -1, ..Default::default() };
+        let left = self.clocks.lock().left(id);
+        let state = self.cell.load();
+        let leases = state.leases.read();
+        if let (Some(left), Some(lease)) = (left, leases.get(id)) {
+            response.ttl = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
+            response.granted_ttl = lease.ttl;
+            if request.keys {
+                response.keys = lease.keys.iter().cloned().collect();
+            }
+        }
+        Ok(response)
+    }
+}
+
+/// A question to the leader.
+pub(super) fn renew_request(id: i64) -> Bytes {
+    with_kind(RENEW, &LeaseKeepAliveRequest { id })
+}
+
+/// A question to the leader.
+pub(super) fn left_request(id: i64, keys: bool) -> Bytes {
+    with_kind(LEFT, &LeaseTimeToLiveRequest { id, keys })
+}
+
+fn with_kind(kind: u8, message: &impl prost::Message) -> Bytes {
+    let mut bytes = vec![kind];
+    message.encode(&mut bytes).expect("a vector grows as needed");
+    bytes.into()
+}
+
+#[async_trait]
+impl LeaderService for Lessor {
+    async fn call(&self, mut request: Bytes) -> Result<Bytes, consensus::Error> {
+        let unknown = || consensus::Error::Remote("a request that is not understood".to_owned());
+        if request.is_empty() {
+            return Err(unknown());
+        }
+        let message = request.split_off(1);
+        match request[0] {
+            RENEW => {
+                let request = LeaseKeepAliveRequest::decode(message).map_err(|_| unknown())?;
+                Ok(self.renew(request.id).await?.encode_to_vec().into())
+            }
+            LEFT => {
+                let request = LeaseTimeToLiveRequest::decode(message).map_err(|_| unknown())?;
+                Ok(self.left(request).await?.encode_to_vec().into())
+            }
+            _ => Err(unknown()),
+        }
+    }
+}

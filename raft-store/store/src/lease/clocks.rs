@@ -1,0 +1,157 @@
+//! The leader's clocks: when each lease ends unless somebody renews it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// A lease's clock.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    ttl: i64,
+    end: Instant,
+    /// Its revocation is on the way: it cannot be renewed any more.
+    is_ending: bool,
+}
+
+/// The clocks of all leases while this member leads.
+#[derive(Debug, Default)]
+pub(super) struct Clocks {
+    /// The term in which this member leads and has applied what came before it.
+    term: Option<u64>,
+    clocks: HashMap<i64, Clock>,
+    /// Leases by their ends, without those that are ending.
+    ends: BTreeSet<(Instant, i64)>,
+}
+
+impl Clocks {
+    /// The term in which these clocks count.
+    pub(super) fn term(&self) -> Option<u64> {
+        self.term
+    }
+
+    /// Begins a term: all leases have all their time.
+    pub(super) fn begin(&mut self, term: u64, leases: impl Iterator<Item = (i64, i64, i64)>) {
+        self.stop();
+        self.term = Some(term);
+        let now = Instant::now();
+        for (id, ttl, left) in leases {
+            self.set(id, ttl, now + seconds(left));
+        }
+    }
+
+    /// Stops counting.
+    pub(super) fn stop(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A lease began; whether it is the next to end.
+    pub(super) fn granted(&mut self, id: i64, ttl: i64) -> bool {
+        if self.term.is_none() {
+            return false;
+        }
+        self.set(id, ttl, Instant::now() + seconds(ttl));
+        self.ends.first().is_some_and(|(_, first)| *first == id)
+    }
+
+    /// A lease is no more.
+    pub(super) fn revoked(&mut self, id: i64) {
+        if let Some(clock) = self.clocks.remove(&id) {
+            self.ends.remove(&(clock.end, id));
+        }
+    }
+
+    /// Gives a lease all its time again: its seconds, or none when it is not there any more.
+    pub(super) fn renew(&mut self, id: i64) -> Option<i64> {
+        let clock = *self.clocks.get(&id)?;
+        let now = Instant::now();
+        if clock.is_ending || clock.end <= now {
+            return None;
+        }
+        self.ends.remove(&(clock.end, id));
+        self.set(id, clock.ttl, now + seconds(clock.ttl));
+        Some(clock.ttl)
+    }
+
+    /// What a lease still has.
+    pub(super) fn left(&self, id: i64) -> Option<Duration> {
+        let clock = self.clocks.get(&id)?;
+        Some(clock.end.saturating_duration_since(Instant::now()))
+    }
+
+    /// When the next lease ends.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+
+    /// Leases that have run out, at most so many; they cannot be renewed from here on.
+    pub(super) fn take_ended(&mut self, limit: usize) -> Vec<i64> {
+        let now = Instant::now();
+        let mut ended = Vec::new();
+        while ended.len() < limit
+            && let Some((end, id)) = self.ends.first().copied()
+            && end <= now
+        {
+            self.ends.remove(&(end, id));
+            if let Some(clock) = self.clocks.get_mut(&id) {
+                clock.is_ending = true;
+            }
+            ended.push(id);
+        }
+        ended
+    }
+
+    /// A revocation did not succeed: it is tried again a little later.
+    pub(super) fn retry(&mut self, id: i64, after: Duration) {
+        if let Some(clock) = self.clocks.get_mut(&id) {
+            clock.end = Instant::now() + after;
+            self.ends.insert((clock.end, id));
+        }
+    }
+
+    fn set(&mut self, id: i64, ttl: i64, end: Instant) {
+        self.clocks.insert(id, Clock { ttl, end, is_ending: false });
+        self.ends.insert((end, id));
+    }
+}
+
+fn seconds(count: i64) -> Duration {
+    Duration::from_secs(u64::try_from(count).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_ends_once_and_only_if_nobody_renews_it() {
+        let mut clocks = Clocks::default();
+        clocks.begin(3, [(1, 10, 10), (2, 10, 4)].into_iter());
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(clocks.renew(2), Some(10));
+        tokio::time::advance(Duration::from_secs(8)).await;
+        assert_eq!(clocks.take_ended(10), [1]);
+        assert_eq!(clocks.take_ended(10), []);
+        assert_eq!(clocks.renew(1), None);
+        assert_eq!(clocks.left(2), Some(Duration::from_secs(2)));
+        clocks.retry(1, Duration::from_millis(500));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(clocks.take_ended(10), [1]);
+        clocks.revoked(1);
+        assert_eq!(clocks.left(1), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clocks_count_only_while_the_member_leads() {
+        let mut clocks = Clocks::default();
+        assert!(!clocks.granted(1, 5));
+        assert_eq!(clocks.next_end(), None);
+        clocks.begin(1, [(1, 5, 5)].into_iter());
+        assert!(clocks.granted(2, 1));
+        clocks.stop();
+        assert_eq!(clocks.term(), None);
+        assert_eq!(clocks.next_end(), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! Puts a member together: the state machine, consensus, and the tasks beside them.
+
+use std::sync::Arc;
+
+use consensus::Role;
+use proto::etcdserverpb::ResponseHeader;
+use stdx::Shutdown;
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{
+    Config, Error, Handle, lease,
+    machine::Machine,
+    quota::Size,
+    state::{Cell, read},
+};
+
+/// What all parts of a member share.
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) consensus: consensus::Handle,
+    /// Whether this member leads and has applied what came before its term.
+    pub(crate) leading: watch::Receiver<bool>,
+    pub(crate) size: Size,
+    /// Ends what hangs on this member.
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Starts a member on its configured peer address. Returns as soon as it runs, which is before
+/// it has found a leader.
+pub async fn start(config: Config, shutdown: Shutdown) -> Result<Handle, Error> {
+    let address = config.listen_peer;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|error| {
+        Error::Start(format!("listening for peers on {address}: {error}"))
+    })?;
+    start_on(listener, config, shutdown).await
+}
+
+/// Starts a member on a peer socket that is already listening.
+pub async fn start_on(
+    listener: TcpListener,
+    config: Config,
+    shutdown: Shutdown,
+) -> Result<Handle, Error> {
+    let opening = config.clone();
+    let machine = tokio::task::spawn_blocking(move || Machine::open(&opening)).await;
+    let machine = match machine {
+        Ok(Ok(machine)) => Arc::new(machine),
+        Ok(Err(error)) => {
+            let dir = config.data_dir.display();
+            return Err(Error::Start(format!("opening the state in {dir}: {error}")));
+        }
+        Err(panic) => return Err(Error::Start(format!("opening the state: {panic}"))),
+    };
+    let lessor = machine.lessor.clone();
+    let consensus = consensus::start_on(
+        listener,
+        config.consensus(),
+        machine.clone(),
+        lessor.clone(),
+        shutdown.clone(),
+    )
+    .await?;
+    lessor.set_consensus(consensus.clone());
+    let (leading_in, leading) = watch::channel(false);
+    let inner = Arc::new(Inner {
+        config,
+        machine,
+        consensus,
+        leading,
+        size: Size::default(),
+        shutdown: Shutdown::new(),
+    });
+    spawn_tasks(&inner, leading_in);
+    Ok(Handle { inner })
+}
+
+fn spawn_tasks(inner: &Arc<Inner>, leading: watch::Sender<bool>) {
+    let spawn = |name, task: futures::future::BoxFuture<'static, ()>| {
+        let stop = inner.shutdown.clone();
+        stdx::task::spawn(name, async move {
+            if stop.guard(task).await.is_some() {
+                tracing::debug!(task = name, "task has ended");
+            }
+        });
+    };
+    spawn("store-sweep", Box::pin(inner.machine.clone().sweep()));
+    spawn("store-size", Box::pin(inner.clone().measure()));
+    spawn("store-introduce", Box::pin(inner.clone().introduce()));
+    spawn("store-leading", Box::pin(inner.clone().follow_leading(leading)));
+    let expiry = lease::run(inner.machine.lessor.clone(), inner.consensus.clone());
+    spawn("store-expiry", Box::pin(expiry));
+    let closing = inner.clone();
+    stdx::task::spawn("store-end", async move {
+        if let Err(error) = closing.consensus.closed().await {
+            tracing::error!(error = stdx::chain(&error), "the store has failed");
+        }
+        closing.machine.hub.close();
+        closing.machine.pending.fail_all(&Error::Stopped);
+        closing.shutdown.trigger();
+    });
+}
+
+impl Inner {
+    /// The state.
+    pub(crate) fn state(&self) -> &Cell {
+        &self.machine.cell
+    }
+
+    /// Completes an answer's header.
+    pub(crate) fn fill(&self, header: &mut Option<ResponseHeader>) {
+        let header = header.get_or_insert_with(ResponseHeader::default);
+        header.cluster_id = self.consensus.cluster_id();
+        header.member_id = self.consensus.id();
+        header.raft_term = *self.machine.term.borrow();
+        if header.revision == 0 {
+            *header = ResponseHeader { revision: self.state().load().revision(), ..*header };
+        }
+    }
+
+    /// Waits until everything that was committed before is applied here.
+    pub(crate) async fn wait_read(&self) -> Result<(), Error> {
+        let index = self.consensus.read_index().await?;
+        let applied = self.consensus.wait_applied(index);
+        match tokio::time::timeout(consensus::PROPOSE_TIMEOUT, applied).await {
+            Ok(applied) => Ok(applied?),
+            Err(_) => Err(Error::TimeoutApplied),
+        }
+    }
+
+    /// Follows whether this member leads, in the sense of [`Inner::leading`].
+    async fn follow_leading(self: Arc<Self>, leading: watch::Sender<bool>) {
+        let mut leader = self.consensus.leader();
+        let mut applied = self.machine.term.subscribe();
+        let mut counted = None;
+        loop {
+            leader.borrow_and_update();
+            let reached = *applied.borrow_and_update();
+            let status = self.consensus.status();
+            let leads = status.role == Role::Leader && reached == status.term;
+            let term = leads.then_some(status.term);
+            if term != counted {
+                counted = term;
+                self.machine.lessor.lead(term);
+                tracing::info!(term = status.term, leads, "leadership of the store");
+            }
+            leading.send_if_modified(|old| std::mem::replace(old, leads) != leads);
+            let changed = tokio::select! {
+                changed = leader.changed() => changed,
+                changed = applied.changed() => changed,
+            };
+            if changed.is_err() {
+                leading.send_replace(false);
+                return;
+            }
+        }
+    }
+
+    /// The header of an answer that says nothing about keys.
+    pub(crate) fn header(&self) -> Option<ResponseHeader> {
+        let mut header = Some(read::header(0));
+        self.fill(&mut header);
+        header
+    }
+}

@@ -1,0 +1,156 @@
+//! The replicated state: what all members have in common at the same log position.
+//!
+//! Written by the applier alone, through a [`Writer`](write::Writer); read by anybody, without
+//! waiting for it: versions are never changed, so a read at a published revision sees the same
+//! for ever, or finds that it has been compacted.
+
+pub(crate) mod alarms;
+pub(crate) mod compare;
+pub(crate) mod disk;
+pub(crate) mod index;
+pub(crate) mod key_kind;
+pub(crate) mod leases;
+pub(crate) mod read;
+pub(crate) mod sweep;
+pub(crate) mod txn;
+pub(crate) mod values;
+pub(crate) mod view;
+pub(crate) mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use prost::Message as _;
+use proto::membershippb::Attributes;
+
+use crate::Error;
+use alarms::Alarms;
+use disk::Disk;
+pub(crate) use index::{KeyRange, NOW, Rev};
+use index::{Index, Version};
+use key_kind::{COMPACTED, KeyKind, REVISION, SWEPT};
+use leases::Leases;
+use values::Values;
+
+/// The state at one moment, and its past back to the compacted revision.
+pub(crate) struct State {
+    pub(crate) disk: Disk,
+    pub(crate) index: Index,
+    /// The newest revision that readers see.
+    revision: AtomicI64,
+    /// Below it, only newest versions are kept; -1 before the first compaction.
+    compacted: AtomicI64,
+    /// Up to where that is also true of the disk.
+    swept: AtomicI64,
+    /// Leases and their keys.
+    pub(crate) leases: RwLock<Leases>,
+    /// Alarms that are up.
+    pub(crate) alarms: RwLock<Alarms>,
+    /// What members said of themselves.
+    pub(crate) members: RwLock<BTreeMap<u64, Attributes>>,
+    /// Which newest values are in memory.
+    pub(crate) values: Mutex<Values>,
+}
+
+impl State {
+    /// Opens the state below a directory, or an empty one.
+    pub(crate) fn open(root: &Path, cache_bytes: usize) -> io::Result<Self> {
+        Self::load(Disk::open(root)?, cache_bytes)
+    }
+
+    /// Reads what is kept in memory.
+    pub(crate) fn load(disk: Disk, cache_bytes: usize) -> io::Result<Self> {
+        let revision = disk.number(REVISION)?.unwrap_or(1);
+        let compacted = disk.number(COMPACTED)?.unwrap_or(-1);
+        let swept = disk.number(SWEPT)?.unwrap_or(-1);
+        let index = Index::default();
+        disk.visit(0, |rev, deleted, _, value| {
+            let kv = disk::decode(bytes::Bytes::copy_from_slice(value))?;
+            let (create, version) = if deleted { (0, 0) } else { (kv.create_revision, kv.version) };
+            index.load(&kv.key, Version { rev, create, version, lease: kv.lease });
+            Ok(true)
+        })?;
+        let mut leases = Leases::load(&disk)?;
+        index.visit_newest(|key, version| {
+            if version.lease != 0 && !version.is_deleted() {
+                leases.attach(version.lease, key.clone());
+            }
+        });
+        let alarms = Alarms::load(&disk)?;
+        let mut members = BTreeMap::new();
+        for (key, value) in disk.all(KeyKind::Member)? {
+            let Ok(id) = <[u8; 8]>::try_from(&key[..]) else {
+                return Err(disk::invalid("a member's name under an unreadable key"));
+            };
+            let attributes = Attributes::decode(&value[..]).map_err(io::Error::other)?;
+            members.insert(u64::from_be_bytes(id), attributes);
+        }
+        Ok(Self {
+            disk,
+            index,
+            revision: AtomicI64::new(revision),
+            compacted: AtomicI64::new(compacted),
+            swept: AtomicI64::new(swept),
+            leases: RwLock::new(leases),
+            alarms: RwLock::new(alarms),
+            members: RwLock::new(members),
+            values: Mutex::new(Values::new(cache_bytes)),
+        })
+    }
+
+    /// The newest revision.
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// The compacted revision; -1 before the first compaction.
+    pub(crate) fn compacted(&self) -> i64 {
+        self.compacted.load(Ordering::Acquire)
+    }
+
+    /// Up to where the disk has been compacted too.
+    pub(crate) fn swept(&self) -> i64 {
+        self.swept.load(Ordering::Acquire)
+    }
+}
+
+/// The state in use; a snapshot from the leader replaces it as a whole.
+pub(crate) struct Cell {
+    state: ArcSwap<State>,
+}
+
+impl Cell {
+    pub(crate) fn new(state: State) -> Self {
+        Self { state: ArcSwap::from_pointee(state) }
+    }
+
+    /// The state in use.
+    pub(crate) fn load(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// Puts another in its place.
+    pub(crate) fn replace(&self, state: State) {
+        self.state.store(Arc::new(state));
+    }
+
+    /// Reads the state in use.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&State) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        read(&self.state.load())
+    }
+}
