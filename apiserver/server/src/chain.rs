@@ -41,7 +41,9 @@ pub struct Incoming {
 impl Incoming {
     /// A request from a connection.
     pub fn from_connection(peer: PeerInfo, request: Request<hyper::body::Incoming>) -> Self {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        // Sessions belong to processes: only a call from inside can bind a Lease to this one.
+        parts.headers.remove(crate::sessions::HEADER);
         let body = body.map_err(Into::into).boxed_unsync();
         Self { parts, body, peer, identity: None }
     }
@@ -167,7 +169,7 @@ async fn authenticated(server: Arc<Server>, request: Incoming, info: RequestInfo
         None => server.access.authenticate(&parts, &peer).await,
     };
     let user = match user {
-        Ok(user) => server.access.impersonate(user, &parts.headers).await,
+        Ok(user) => server.access.impersonate(user, &parts.headers, &info).await,
         Err(status) => Err(status),
     };
     match user {
@@ -259,6 +261,9 @@ fn check_shape(
     let resource = &kind.resource;
     if info.verb.is_empty() || *method == http::Method::HEAD {
         return Err(rest::not_allowed());
+    }
+    if !info.rest.is_empty() && info.subresource != "proxy" {
+        return Err(no_such_resource());
     }
     if !info.subresource.is_empty() {
         let subresource = kind.subresource(&info.subresource).ok_or_else(no_such_resource)?;

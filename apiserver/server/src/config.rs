@@ -26,6 +26,8 @@ pub struct Config {
     pub signing_key: PathBuf,
     /// Keys that verify them, PEM; the signing key counts too.
     pub verifying_keys: Vec<PathBuf>,
+    /// Lines of `token,user,uid,"groups"`: fixed tokens.
+    pub token_auth_file: Option<PathBuf>,
     /// Longest time for a request that is no watch and no stream.
     pub request_timeout: Duration,
     /// Client certificate for node agents.
@@ -49,6 +51,7 @@ impl Config {
             issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             signing_key: PathBuf::new(),
             verifying_keys: Vec::new(),
+            token_auth_file: None,
             request_timeout: Duration::from_secs(60),
             agent_client_cert: None,
             agent_client_key: None,

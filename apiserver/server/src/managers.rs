@@ -1,8 +1,10 @@
 //! Field managers: who set which field, kept in `metadata.managedFields` at every write.
 
+use api::patch::Door;
 use serde_json::Value;
 
 use crate::fields;
+use crate::kind::Kind;
 use crate::strategy::Ctx;
 
 /// Where the entries are.
@@ -10,14 +12,30 @@ const PATH: &str = "/metadata/managedFields";
 
 /// Gives the changed fields of an ordinary write to its manager.
 pub fn updated(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value, manager: &str) {
+    record(ctx.kind, ctx.subresource, old, new, manager);
+}
+
+/// The same for any kind and door.
+pub fn record(kind: &Kind, door: &str, old: Option<&Value>, new: &mut Value, manager: &str) {
     let wrote = api::patch::Update {
         manager,
-        subresource: ctx.subresource,
+        subresource: door,
         time: &fields::now(),
-        ty: ctx.kind.ty(),
-        api_version: &ctx.kind.resource.api_version(),
+        ty: kind.ty(),
+        api_version: &kind.resource.api_version(),
+        door: self::door(kind, door),
     };
     wrote.record(old, new);
+}
+
+/// Which parts of an object a subresource leaves alone.
+pub fn door(kind: &Kind, subresource: &str) -> Door {
+    match subresource {
+        "status" if kind.is_built_in() => Door::Status,
+        "status" => Door::OnlyStatus,
+        "" if kind.has_status() => Door::Main,
+        _ => Door::Whole,
+    }
 }
 
 /// After an apply, which has settled the entries itself: keeps old times where nothing changed.

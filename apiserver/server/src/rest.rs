@@ -14,7 +14,9 @@ pub mod list;
 pub mod list_options;
 pub mod patch;
 pub mod pick;
+pub mod review;
 pub mod subresource;
+pub mod unstored;
 pub mod update;
 pub mod watch;
 pub mod write_options;
@@ -123,7 +125,22 @@ impl Call {
             kind: &self.kind,
             user: &self.user,
             subresource: &self.info.subresource,
+            headers: &self.headers,
             dry_run,
+        }
+    }
+
+    /// A call for another kind or object, in the name of this one.
+    pub fn derived(&self, kind: Arc<Kind>, info: RequestInfo) -> Self {
+        Self {
+            server: self.server.clone(),
+            info,
+            kind,
+            user: self.user.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            form: self.form,
+            warnings: Mutex::default(),
         }
     }
 
@@ -176,6 +193,9 @@ pub async fn serve(call: &Call) -> Response<Body> {
 }
 
 async fn verb(call: &Call) -> Result<Answer, Status> {
+    if let Some(answer) = unstored::serve(call).await {
+        return answer;
+    }
     match call.info.verb.as_str() {
         "create" => create::create(call).await,
         "get" => get::get(call).await,

@@ -5,6 +5,7 @@
 //! knows which.
 
 pub mod embedded;
+pub mod follow;
 pub mod keys;
 #[cfg(test)]
 pub mod memory;
@@ -181,8 +182,18 @@ pub trait Storage: Send + Sync + 'static {
     async fn watch(&self, start: Bytes, end: Bytes, from: i64) -> Result<Box<dyn Watch>, Error>;
     /// A store lease that ends its keys after so many seconds, more or less.
     async fn lease(&self, seconds: i64) -> Result<i64, Error>;
+    /// Gives a lease its whole time again. An error when it is over.
+    async fn lease_keep_alive(&self, id: i64) -> Result<(), Error>;
+    /// Ends a lease and its keys now. No error when it is over already.
+    async fn lease_revoke(&self, id: i64) -> Result<(), Error>;
     /// Whether this replica leads the store, as it changes.
     fn leading(&self) -> tokio::sync::watch::Receiver<bool>;
+    /// The store member that this replica is part of; 0 when it is part of none.
+    fn member(&self) -> u64;
+    /// Members whose process is proven dead, if the store can tell.
+    fn peer_down(&self) -> Option<tokio::sync::broadcast::Receiver<u64>> {
+        None
+    }
 }
 
 /// A store that everything shares.

@@ -4,6 +4,7 @@
 use api::facts::Gvk;
 use api::status::{FieldError, Status};
 use futures::future::BoxFuture;
+use http::HeaderMap;
 use serde_json::Value;
 
 use crate::identity::UserInfo;
@@ -21,6 +22,8 @@ pub struct Ctx<'a> {
     pub user: &'a UserInfo,
     /// Through which subresource; empty is the object itself.
     pub subresource: &'a str,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
     /// Whether nothing will be stored.
     pub dry_run: bool,
 }

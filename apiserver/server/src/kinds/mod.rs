@@ -5,6 +5,7 @@ pub mod batch;
 pub mod certificates;
 pub mod coordination;
 pub mod core;
+pub mod rbac;
 pub mod scheduling;
 
 use crate::strategy::{Generation, Plain, Rules, Strategy};
@@ -80,10 +81,10 @@ pub static STRATEGIES: &[Row] = &[
     Row("networking.k8s.io", "ingresses", &SPEC),
     Row("networking.k8s.io", "networkpolicies", &SPEC),
     Row("policy", "poddisruptionbudgets", &SPEC_CONDITIONAL),
-    Row("rbac.authorization.k8s.io", "clusterrolebindings", &UPSERT),
-    Row("rbac.authorization.k8s.io", "clusterroles", &UPSERT),
-    Row("rbac.authorization.k8s.io", "rolebindings", &UPSERT),
-    Row("rbac.authorization.k8s.io", "roles", &UPSERT),
+    Row("rbac.authorization.k8s.io", "clusterrolebindings", &rbac::Binding),
+    Row("rbac.authorization.k8s.io", "clusterroles", &rbac::Role),
+    Row("rbac.authorization.k8s.io", "rolebindings", &rbac::Binding),
+    Row("rbac.authorization.k8s.io", "roles", &rbac::Role),
     Row("resource.k8s.io", "deviceclasses", &SPEC_RETURNS),
     Row("resource.k8s.io", "resourceclaims", &RETURNS),
     Row("resource.k8s.io", "resourceslices", &SPEC_RETURNS),

@@ -37,16 +37,23 @@ pub struct Write<'a> {
     pub revision: i64,
     /// The store lease it had.
     pub lease: i64,
+    /// What else belongs into the transaction.
+    pub with: Option<Txn>,
 }
 
 /// Writes an object, or removes it.
 pub async fn commit(call: &Call, ctx: &Ctx<'_>, write: Write<'_>) -> Result<Committed, Status> {
-    let Write { key, mut new, old, revision, lease } = write;
+    let Write { key, mut new, old, revision, lease, with } = write;
     let mut txn = Txn::default();
     txn.compares.push(Compare::Revision(key.clone(), revision));
     let fenced = fence::compare(&call.headers)?;
     let fences = usize::from(fenced.is_some());
     txn.compares.extend(fenced);
+    if let Some(with) = with {
+        txn.compares.extend(with.compares);
+        txn.puts.extend(with.puts);
+        txn.deletes.extend(with.deletes);
+    }
     let change = Change { new: new.as_deref_mut(), old, txn: &mut txn };
     ctx.kind.strategy.effects(ctx, change).await?;
     let value = new.as_deref().map(document::encode);

@@ -61,7 +61,14 @@ pub async fn store(
         admission::validate(call, Operation::Create, Some(&object), None, options.dry_run).await?;
         let name = fields::text(&object, "/metadata/name").to_owned();
         let key = call.key(call.namespace(), &name);
-        let write = Write { key: key.clone(), new: Some(&mut object), old: None, revision: 0, lease: 0 };
+        let write = Write {
+            key: key.clone(),
+            new: Some(&mut object),
+            old: None,
+            revision: 0,
+            lease: 0,
+            with: None,
+        };
         if options.dry_run && call.server.storage.get(&key).await?.item.is_some() {
             return Err(exists(call, &name, None));
         }

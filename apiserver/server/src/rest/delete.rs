@@ -13,7 +13,7 @@ use crate::admission::{self, Operation};
 use crate::document;
 use crate::fields;
 use crate::negotiate::content_type;
-use crate::storage::Item;
+use crate::storage::{Item, Txn};
 use crate::strategy::Ctx;
 
 /// Attempts to meet the latest version.
@@ -101,29 +101,44 @@ pub async fn remove(call: &Call, name: &str, options: &DeleteOptions) -> Result<
             admitted = true;
         }
         ctx.kind.strategy.check_delete(&ctx, &old)?;
-        if let Some(deleted) = once(call, &ctx, &item, &old, options).await? {
+        let attempt = Attempt { item: &item, old: &old, base: &old, options, with: None };
+        if let Some(deleted) = self::attempt(call, &ctx, attempt).await? {
             return Ok(deleted);
         }
     }
     Err(conflict(call))
 }
 
+/// One attempt at a deletion.
+pub struct Attempt<'a> {
+    /// The object as it is stored.
+    pub item: &'a Item,
+    /// The same as a tree.
+    pub old: &'a Value,
+    /// What the deletion begins with: the old object, perhaps with a note why it goes.
+    pub base: &'a Value,
+    /// How the deletion is meant.
+    pub options: &'a DeleteOptions,
+    /// What else belongs into the transaction.
+    pub with: Option<Txn>,
+}
+
 /// One attempt; `None` when somebody was faster.
-async fn once(
+pub async fn attempt(
     call: &Call,
     ctx: &Ctx<'_>,
-    item: &Item,
-    old: &Value,
-    options: &DeleteOptions,
+    attempt: Attempt<'_>,
 ) -> Result<Option<Deleted>, Status> {
-    let (mut new, changed) = mark(ctx, old, options);
+    let Attempt { item, old, base, options, with } = attempt;
+    let (mut new, mut changed) = mark(ctx, base, options);
+    changed |= base != old;
     let gone = goes_now(ctx, &new, old);
     if !gone && !changed {
         return Ok(Some(Deleted { object: new, gone }));
     }
     let (key, revision, lease) = (item.key.clone(), item.revision, item.lease);
     let target = (!gone).then_some(&mut new);
-    let write = Write { key, new: target, old: Some(old), revision, lease };
+    let write = Write { key, new: target, old: Some(old), revision, lease, with };
     match commit::commit(call, ctx, write).await? {
         Committed::Stored { revision, .. } => {
             if !ctx.dry_run {
@@ -217,7 +232,7 @@ fn set_policy(ctx: &Ctx<'_>, object: &mut Value, options: &DeleteOptions) {
 }
 
 /// Only the object that the client means.
-fn check_preconditions(
+pub fn check_preconditions(
     call: &Call,
     name: &str,
     object: &Value,

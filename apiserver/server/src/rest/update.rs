@@ -144,7 +144,7 @@ async fn once(
     transform: &dyn Transform,
 ) -> Result<Option<Answer>, Status> {
     let mut new = transform.apply(old)?;
-    match check_revision(call, &new, old, transform)? {
+    match check_revision(&new, old, transform)? {
         Fresh::Yes => {}
         Fresh::No => return stale(call, item).await,
     }
@@ -168,14 +168,15 @@ async fn once(
     let gone = goes(ctx, &new);
     let lease = item.lease;
     let revision = item.revision;
-    let committed = if gone {
-        let write = Write { key: key.clone(), new: None, old: Some(old), revision, lease };
-        commit::commit(call, ctx, write).await?
-    } else {
-        let write =
-            Write { key: key.clone(), new: Some(&mut new), old: Some(old), revision, lease };
-        commit::commit(call, ctx, write).await?
+    let write = Write {
+        key: key.clone(),
+        new: (!gone).then_some(&mut new),
+        old: Some(old),
+        revision,
+        lease,
+        with: None,
     };
+    let committed = commit::commit(call, ctx, write).await?;
     match committed {
         Committed::Stored { revision, .. } => {
             document::set_revision(&mut new, revision);
@@ -218,7 +219,6 @@ enum Fresh {
 
 /// Compares the revision that the client named.
 fn check_revision(
-    call: &Call,
     new: &Value,
     old: &Value,
     transform: &dyn Transform,
@@ -227,11 +227,7 @@ fn check_revision(
     if !transform.pinned() || given.is_empty() || given == "0" {
         return Ok(Fresh::Yes);
     }
-    super::list_options::revision(given).map_err(|text| {
-        let name = &call.info.name;
-        let _ = name;
-        Status::new(500, "", &text)
-    })?;
+    super::list_options::revision(given).map_err(|text| Status::new(500, "", &text))?;
     if given == fields::text(old, "/metadata/resourceVersion") { Ok(Fresh::Yes) } else { Ok(Fresh::No) }
 }
 
@@ -252,8 +248,16 @@ fn check_uid(
     old: &Value,
     transform: &dyn Transform,
 ) -> Result<(), Status> {
+    if transform.manager().is_none() {
+        return Ok(());
+    }
+    check_precondition(call, new, old)
+}
+
+/// The uid that a body names must be the object's.
+pub fn check_precondition(call: &Call, new: &Value, old: &Value) -> Result<(), Status> {
     let (given, wanted) = (fields::text(new, "/metadata/uid"), fields::text(old, "/metadata/uid"));
-    if given.is_empty() || given == wanted || transform.manager().is_none() {
+    if given.is_empty() || given == wanted {
         return Ok(());
     }
     let key = call.key(call.namespace(), &call.info.name);

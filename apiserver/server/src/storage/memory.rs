@@ -4,7 +4,7 @@ use super::{Batch, Compare, Error, Event, Got, Item, Outcome, Page, Range, Stora
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -13,6 +13,8 @@ pub struct Memory {
     state: Arc<Mutex<State>>,
     revision: watch::Sender<i64>,
     leading: watch::Sender<bool>,
+    /// Keys by the lease that ends them.
+    leased: Mutex<BTreeMap<i64, BTreeSet<Bytes>>>,
 }
 
 #[derive(Default)]
@@ -41,6 +43,7 @@ impl Memory {
             state: Arc::new(Mutex::new(state)),
             revision: watch::channel(1).0,
             leading: watch::channel(true).0,
+            leased: Mutex::default(),
         })
     }
 
@@ -106,6 +109,9 @@ impl Storage for Memory {
         }
         state.revision += 1;
         let revision = state.revision;
+        for (key, _, lease) in txn.puts.iter().filter(|(_, _, lease)| *lease != 0) {
+            self.leased.lock().entry(*lease).or_default().insert(key.clone());
+        }
         let changes = txn.puts.into_iter().map(|(key, value, _)| (key, Some(value)));
         for (key, value) in changes.chain(deletes.into_iter().map(|key| (key, None))) {
             let previous = state.at(&key, i64::MAX).map(|item| (item.value, item.revision));
@@ -124,11 +130,28 @@ impl Storage for Memory {
     }
 
     async fn lease(&self, _seconds: i64) -> Result<i64, Error> {
-        Ok(1)
+        let mut leased = self.leased.lock();
+        let id = 1 + i64::try_from(leased.len()).unwrap_or(i64::MAX - 1);
+        leased.insert(id, BTreeSet::new());
+        Ok(id)
+    }
+
+    async fn lease_keep_alive(&self, _id: i64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn lease_revoke(&self, id: i64) -> Result<(), Error> {
+        let held = self.leased.lock().remove(&id).unwrap_or_default();
+        let txn = Txn { deletes: held.into_iter().collect(), ..Txn::default() };
+        self.txn(txn).await.map(|_| ())
     }
 
     fn leading(&self) -> watch::Receiver<bool> {
         self.leading.subscribe()
+    }
+
+    fn member(&self) -> u64 {
+        1
     }
 }
 

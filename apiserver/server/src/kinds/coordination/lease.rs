@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::fence;
 use crate::fields;
-use crate::storage::keys;
+use crate::sessions;
+use crate::storage::{Txn, keys};
 use crate::strategy::{Change, Ctx, Rules, Strategy};
 
 /// Node heartbeats: many, and never a fence.
@@ -23,7 +24,7 @@ impl Strategy for Lease {
 
     fn effects<'a>(
         &'a self,
-        _ctx: &'a Ctx<'a>,
+        ctx: &'a Ctx<'a>,
         change: Change<'a>,
     ) -> BoxFuture<'a, Result<(), Status>> {
         let Change { new, old, txn } = change;
@@ -31,7 +32,9 @@ impl Strategy for Lease {
         let Some(object) = new.or(old) else { return Box::pin(std::future::ready(Ok(()))) };
         let namespace = fields::text(object, "/metadata/namespace");
         if namespace != HEARTBEATS {
-            let key = keys::fence(namespace, fields::text(object, "/metadata/name"));
+            let name = fields::text(object, "/metadata/name");
+            session(ctx, namespace, name, new, txn);
+            let key = keys::fence(namespace, name);
             match new.map(term) {
                 None => txn.deletes.push(key),
                 Some(term) if old.map(self::term) != Some(term.clone()) => {
@@ -41,6 +44,23 @@ impl Strategy for Lease {
             }
         }
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Binds the Lease to the session of its holder's process, if the holder asks for it; a Lease that is given up
+/// loses its bond. Without a session the Lease works by time alone until the next renewal.
+fn session(ctx: &Ctx<'_>, namespace: &str, name: &str, new: Option<&Value>, txn: &mut Txn) {
+    if !ctx.headers.get(sessions::HEADER).is_some_and(|value| value == "true") {
+        return;
+    }
+    let sessions = &ctx.server.sessions;
+    match new.filter(|lease| !fields::text(lease, "/spec/holderIdentity").is_empty()) {
+        Some(lease) => {
+            if let Err(error) = sessions.bind(namespace, name, &term(lease), txn) {
+                tracing::debug!(%error, name, "lease not bound to a session");
+            }
+        }
+        None => sessions.unbind(namespace, name, txn),
     }
 }
 

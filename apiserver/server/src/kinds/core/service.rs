@@ -2,6 +2,7 @@
 //! itself, so that none is ever lost or held twice.
 
 mod addresses;
+pub use self::addresses::first_address;
 mod ports;
 
 use api::status::{FieldError, Status};

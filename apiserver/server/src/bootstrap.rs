@@ -1,0 +1,176 @@
+//! What a fresh cluster contains: namespaces, roles, priority classes, flow schemas and so on, written together
+//! in as few transactions as the store takes, by whichever replica is first.
+//!
+//! An object that is there already is left alone, whatever it says; one that was deleted comes back at the next
+//! start of a replica.
+
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::apiservers;
+use crate::document;
+use crate::fields;
+use crate::kind::{Kind, Kinds};
+use crate::managers;
+use crate::server::Server;
+use crate::storage::{Compare, Error, Outcome, Txn, keys};
+use crate::strategy::Generation;
+
+/// Writes of one transaction: below the store's limit.
+const BATCH: usize = 100;
+/// Pause after a failed attempt.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Who writes these objects.
+const MANAGER: &str = "kube-apiserver";
+/// Who writes flow schemas and priority levels, and who their status.
+const FLOW: [&str; 2] =
+    ["api-priority-and-fairness-config-producer-v1", "api-priority-and-fairness-config-consumer-v1"];
+
+/// Writes what is missing, again and again until it is done.
+pub async fn run(server: Arc<Server>) {
+    let shutdown = server.shutdown.clone();
+    loop {
+        match shutdown.guard(once(&server)).await {
+            None => return,
+            Some(Ok(written)) => {
+                tracing::info!(written, "bootstrap objects are there");
+                break;
+            }
+            Some(Err(error)) => tracing::debug!(%error, "bootstrap was interrupted"),
+        }
+        if shutdown.guard(tokio::time::sleep(PAUSE)).await.is_none() {
+            return;
+        }
+    }
+    server.health.bootstrapped.store(true, Ordering::Release);
+}
+
+/// Writes what is missing now; how much it was.
+async fn once(server: &Server) -> Result<usize, Error> {
+    server.storage.barrier().await?;
+    let mut missing = Vec::new();
+    for (key, value) in objects(server) {
+        if server.storage.get(&key).await?.item.is_none() {
+            missing.push((key, value));
+        }
+    }
+    let written = missing.len();
+    for batch in missing.chunks(BATCH) {
+        let txn = Txn {
+            compares: batch.iter().map(|(key, _)| Compare::Revision(key.clone(), 0)).collect(),
+            puts: batch.iter().map(|(key, value)| (key.clone(), value.clone(), 0)).collect(),
+            deletes: Vec::new(),
+        };
+        if let Outcome::Failed(_) = server.storage.txn(txn).await? {
+            return Err(Error::Unavailable("another replica was faster".to_owned()));
+        }
+    }
+    Ok(written)
+}
+
+type Stored = (bytes::Bytes, bytes::Bytes);
+
+/// Keys and values of everything that a fresh cluster contains.
+fn objects(server: &Server) -> Vec<Stored> {
+    let kinds = server.kinds.load();
+    let mut all = Vec::new();
+    for (path, objects) in api::bootstrap::objects() {
+        let Some(kind) = kind_of(&kinds, path) else { continue };
+        for object in objects {
+            if let Some(object) = localize(server, &kind, object.clone()) {
+                all.push(stored(&kind, object));
+            }
+        }
+    }
+    all
+}
+
+/// The kind of a list path, such as `/apis/apps/v1/namespaces/x/deployments`.
+fn kind_of(kinds: &Kinds, path: &str) -> Option<Arc<Kind>> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match parts[..] {
+        ["api", version, .., plural] => kinds.get("", version, plural),
+        ["apis", group, version, .., plural] => kinds.get(group, version, plural),
+        _ => None,
+    }
+}
+
+/// Puts this cluster's own settings into a recorded object; `None` for what is made elsewhere.
+fn localize(server: &Server, kind: &Kind, mut object: Value) -> Option<Value> {
+    let name = fields::text(&object, "/metadata/name").to_owned();
+    match (kind.resource.plural, name.as_str()) {
+        ("endpointslices" | "endpoints", _) => return None,
+        ("configmaps", "extension-apiserver-authentication") => {
+            let ca = server.config.tls.client_ca.as_ref();
+            let ca = ca.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+            fields::set(&mut object, "/data", json!({"client-ca-file": ca}));
+        }
+        ("configmaps", _) => {
+            let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+            fields::set(&mut object, "/data", json!({"since": today}));
+        }
+        ("services", _) => apiservers::service(&server.config, &mut object),
+        ("ipaddresses", _) => {
+            let ip = apiservers::service_address(&server.config);
+            fields::set(&mut object, "/metadata/name", ip.to_string());
+            let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
+            let labels = json!({
+                "ipaddress.kubernetes.io/ip-family": family,
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            });
+            fields::set(&mut object, "/metadata/labels", labels);
+        }
+        ("servicecidrs", _) => {
+            let cidr = server.config.service_cidr.to_string();
+            fields::set(&mut object, "/spec/cidrs", vec![cidr]);
+        }
+        _ => {}
+    }
+    let now = fields::now();
+    for condition in fields::list_mut(&mut object, "/status/conditions") {
+        fields::set(condition, "/lastTransitionTime", now.as_str());
+    }
+    Some(object)
+}
+
+/// An object as the server would have stored it if somebody had created it.
+fn stored(kind: &Kind, mut object: Value) -> Stored {
+    let gvk = kind.gvk();
+    let status = object.get("status").cloned();
+    fields::set(&mut object, "/apiVersion", gvk.api_version());
+    fields::set(&mut object, "/kind", gvk.kind);
+    fields::set(&mut object, "/metadata/uid", uuid::Uuid::new_v4().to_string());
+    fields::set(&mut object, "/metadata/creationTimestamp", fields::now());
+    let counted = kind.strategy.rules().generation != Generation::Never;
+    if counted && !fields::has(&object, "/metadata/generation") {
+        fields::set(&mut object, "/metadata/generation", 1);
+    }
+    let flow = gvk.group == "flowcontrol.apiserver.k8s.io";
+    let [spec_manager, status_manager] = if flow { FLOW } else { [MANAGER; 2] };
+    api::defaults::apply(gvk, &mut object);
+    let mut object = canonical(kind, object);
+    let mut first = object.clone();
+    if kind.has_status() {
+        fields::remove(&mut first, "/status");
+        first = canonical(kind, first);
+    }
+    managers::record(kind, "", None, &mut first, spec_manager);
+    fields::copy(&mut object, &first, "/metadata/managedFields");
+    if kind.has_status() && status.is_some_and(|status| !status.is_null()) {
+        managers::record(kind, "status", Some(&first), &mut object, status_manager);
+    }
+    let namespace = fields::text(&object, "/metadata/namespace");
+    let name = fields::text(&object, "/metadata/name");
+    (keys::object(&kind.folder, namespace, name), document::encode(&object))
+}
+
+fn canonical(kind: &Kind, object: Value) -> Value {
+    let gvk = kind.gvk();
+    let kept = object.clone();
+    let mut object = api::codec::canonicalize(kind.ty(), object).unwrap_or(kept);
+    fields::set(&mut object, "/apiVersion", gvk.api_version());
+    fields::set(&mut object, "/kind", gvk.kind);
+    object
+}

@@ -1,0 +1,105 @@
+//! OpenAPI documents, v3 per group-version and v2 in one: the embedded bytes go out as they are, compressed, to
+//! clients that read gzip.
+
+use http::{HeaderValue, Method, Response, header};
+use stdx::serve::{Body, empty, full};
+
+use super::{Request, TEXT};
+use crate::negotiate::wishes;
+use crate::respond;
+
+/// Media types of the v2 document: as asked, as answered.
+const V2_PROTOBUF: (&str, &str) = (
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+);
+const JSON: &str = "application/json";
+/// How long a document under its hash stays: for ever.
+const FOREVER: &str = "public, immutable";
+
+/// Answers a path below `/openapi`; `None` where there is nothing.
+pub(super) fn serve(request: &Request, path: &str) -> Option<Response<Body>> {
+    if path == "/openapi/v2" {
+        return Some(v2(request));
+    }
+    if path == "/openapi/v3" {
+        let index = api::openapi::v3_index().to_string();
+        return Some(respond::respond_bytes(200, TEXT, index.into(), request.headers()));
+    }
+    let below = path.strip_prefix("/openapi/v3/")?;
+    Some(v3(request, below))
+}
+
+fn v2(request: &Request) -> Response<Body> {
+    let wishes = wishes(request.headers());
+    if !wishes.iter().any(|wish| wish.allows(JSON)) {
+        let wanted = wishes.iter().any(|wish| wish.subtype == &V2_PROTOBUF.0["application/".len()..]);
+        tracing::debug!(protobuf = wanted, "openapi v2 in an unknown form was asked for");
+        return respond::respond(406, TEXT, empty());
+    }
+    document(request, api::openapi::v2_gz(), "v2", None)
+}
+
+fn v3(request: &Request, below: &str) -> Response<Body> {
+    let Some(found) = api::openapi::v3(below) else {
+        return respond::respond(404, JSON, empty());
+    };
+    let hash = request.info.query.text("hash");
+    if !hash.is_empty() && hash != found.hash {
+        let to = format!("/openapi/v3/{below}?hash={}", found.hash);
+        let mut response = respond::respond(301, JSON, empty());
+        if let Ok(to) = HeaderValue::from_str(&to) {
+            response.headers_mut().insert(header::LOCATION, to);
+        }
+        return response;
+    }
+    document(request, found.gz, &found.hash, (!hash.is_empty()).then_some(FOREVER))
+}
+
+/// A compressed document, as it is or inflated.
+fn document(request: &Request, gz: &'static [u8], tag: &str, cache: Option<&'static str>) -> Response<Body> {
+    let headers = request.headers();
+    let etag = format!("\"{tag}\"");
+    let unchanged = headers.get(header::IF_NONE_MATCH).is_some_and(|tag| *tag == etag)
+        || (headers.contains_key(header::IF_MODIFIED_SINCE)
+            && !headers.contains_key(header::IF_NONE_MATCH)
+            && *request.method() == Method::GET
+            && is_future(headers.get(header::IF_MODIFIED_SINCE)));
+    let accepts = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let gzip = accepts.filter_map(|value| value.to_str().ok()).any(|text| text.contains("gzip"));
+    let mut response = if unchanged {
+        respond::respond(304, JSON, empty())
+    } else if gzip {
+        respond::respond(200, JSON, full(gz))
+    } else {
+        respond::respond(200, JSON, full(inflate(gz)))
+    };
+    let out = response.headers_mut();
+    if gzip && !unchanged {
+        out.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    out.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        out.insert(header::ETAG, etag);
+    }
+    if let Some(cache) = cache {
+        out.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    }
+    response
+}
+
+/// Whether a date of a client lies after the documents', which are as old as this build.
+fn is_future(date: Option<&HeaderValue>) -> bool {
+    let text = date.and_then(|date| date.to_str().ok()).unwrap_or_default();
+    let parsed = jiff::fmt::rfc2822::parse(text);
+    parsed.is_ok_and(|date| date.timestamp() > jiff::Timestamp::now())
+}
+
+fn inflate(gz: &[u8]) -> Vec<u8> {
+    use std::io::Read;
+    let mut out = Vec::new();
+    flate2::read::GzDecoder::new(gz)
+        .read_to_end(&mut out)
+        .expect("an embedded document is valid gzip");
+    out
+}

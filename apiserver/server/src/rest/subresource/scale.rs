@@ -1,0 +1,159 @@
+//! `scale`: how many replicas an object wants and has, in one form for all kinds that have replicas.
+
+use api::facts::{Gvk, registry};
+use api::patch::{JsonPatch, merge};
+use api::selector::Labels;
+use api::status::{FieldError, Status};
+use serde_json::{Map, Value, json};
+
+use crate::fields;
+use crate::negotiate::content_type;
+use crate::rest::update::{self, Transform, stored};
+use crate::rest::write_options::{self, WriteOptions};
+use crate::rest::{Answer, Call, Payload, get, input, not_allowed};
+
+const GVK: Gvk<'static> = Gvk { group: "autoscaling", version: "v1", kind: "Scale" };
+
+/// Answers a request for a scale.
+pub(super) async fn serve(call: &Call) -> Result<Answer, Status> {
+    match call.info.verb.as_str() {
+        "get" => {
+            let item = get::read(call).await?;
+            Ok(Answer::object(view(&stored(call, &item)?)))
+        }
+        "update" => replace(call).await,
+        "patch" => patch(call).await,
+        _ => Err(not_allowed()),
+    }
+}
+
+/// An object's scale.
+fn view(object: &Value) -> Value {
+    let mut metadata = Map::new();
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object.pointer(&format!("/metadata/{key}")) {
+            metadata.insert(key.to_owned(), value.clone());
+        }
+    }
+    let wanted = fields::integer(object, "/spec/replicas").unwrap_or(0);
+    let spec = if wanted == 0 { json!({}) } else { json!({"replicas": wanted}) };
+    let mut status = Map::new();
+    let running = fields::integer(object, "/status/replicas").unwrap_or(0);
+    status.insert("replicas".into(), running.into());
+    let selector = selector(object);
+    if !selector.is_empty() {
+        status.insert("selector".into(), selector.into());
+    }
+    json!({"kind": GVK.kind, "apiVersion": GVK.api_version(), "metadata": metadata,
+        "spec": spec, "status": status})
+}
+
+/// The selector as text: a map of labels in the oldest kind, a selector in the others.
+fn selector(object: &Value) -> String {
+    let Some(selector) = object.pointer("/spec/selector") else { return String::new() };
+    let labels = if fields::text(object, "/kind") == "ReplicationController" {
+        let map = selector.as_object().into_iter().flatten();
+        Labels::from_map(map.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))))
+    } else {
+        Labels::from_selector(selector).unwrap_or_else(|_| Labels::everything())
+    };
+    labels.to_string()
+}
+
+/// What becomes of a scale.
+enum Change {
+    /// It is replaced.
+    Replace(Value),
+    /// It is patched.
+    Json(JsonPatch),
+    /// It is merged with.
+    Merge(Value),
+}
+
+struct Rescale {
+    change: Change,
+    manager: String,
+}
+
+impl Transform for Rescale {
+    fn apply(&self, current: &Value) -> Result<Value, Status> {
+        let before = view(current);
+        let failed = |error: api::patch::Error| match error {
+            api::patch::Error::Unprocessable => Status::new(422, "Invalid", &error.to_string()),
+            other => Status::bad_request(&other.to_string()),
+        };
+        let scale = match &self.change {
+            Change::Replace(scale) => scale.clone(),
+            Change::Json(patch) => patch.apply(&before).map_err(failed)?,
+            Change::Merge(patch) => merge::apply(&before, patch),
+        };
+        let replicas = fields::integer(&scale, "/spec/replicas").unwrap_or(0);
+        if replicas < 0 {
+            let text = "must be greater than or equal to 0";
+            let error = FieldError::invalid("spec.replicas", replicas, text);
+            let name = fields::text(current, "/metadata/name");
+            return Err(Status::invalid(GVK.group, GVK.kind, name, vec![error]));
+        }
+        let mut new = current.clone();
+        fields::set(&mut new, "/spec/replicas", replicas);
+        for path in ["/metadata/uid", "/metadata/resourceVersion"] {
+            let given = fields::text(&scale, path);
+            if !given.is_empty() {
+                fields::set(&mut new, path, given);
+            }
+        }
+        Ok(new)
+    }
+
+    fn pinned(&self) -> bool {
+        match &self.change {
+            Change::Replace(scale) => !fields::text(scale, "/metadata/resourceVersion").is_empty(),
+            Change::Merge(patch) => fields::has(patch, "/metadata/resourceVersion"),
+            Change::Json(_) => false,
+        }
+    }
+
+    fn manager(&self) -> Option<&str> {
+        Some(&self.manager)
+    }
+}
+
+async fn replace(call: &Call) -> Result<Answer, Status> {
+    let options = WriteOptions::parse(&call.info.query, write_options::Write::Update)?;
+    let ty = registry().kind(GVK.group, GVK.version, GVK.kind);
+    let ty = ty.ok_or_else(|| Status::internal("no type for Scale"))?;
+    let mut scale = input::decode(call, ty, GVK, options.strictness)?;
+    input::check_namespace(call, &mut scale)?;
+    input::check_name(call, &mut scale)?;
+    run(call, Change::Replace(scale), &options).await
+}
+
+async fn patch(call: &Call) -> Result<Answer, Status> {
+    let media = content_type(&call.headers);
+    let apply = media.starts_with("application/apply-patch+");
+    let write = if apply { write_options::Write::Apply } else { write_options::Write::Patch };
+    let options = WriteOptions::parse(&call.info.query, write)?;
+    let bad = |error: api::patch::Error| Status::bad_request(&error.to_string());
+    let change = match media.as_str() {
+        "application/json-patch+json" => Change::Json(JsonPatch::parse(&call.body).map_err(bad)?),
+        "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
+            Change::Merge(merge::parse(&call.body).map_err(bad)?)
+        }
+        "application/apply-patch+yaml" => {
+            let parsed = api::codec::parse(&call.body, api::codec::ContentType::Yaml);
+            let (value, _) = parsed.map_err(|error| Status::bad_request(&error.to_string()))?;
+            Change::Merge(value)
+        }
+        _ => return Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")),
+    };
+    run(call, change, &options).await
+}
+
+async fn run(call: &Call, change: Change, options: &WriteOptions) -> Result<Answer, Status> {
+    let rescale = Rescale { change, manager: options.manager_or(call.user_agent()) };
+    let answer = update::run(call, &rescale, options).await?;
+    Ok(match answer.payload {
+        Payload::Object(object) => Answer::object(view(&object)),
+        payload => Answer { code: answer.code, payload },
+    })
+}
