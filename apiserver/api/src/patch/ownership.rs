@@ -1,0 +1,134 @@
+//! How a write moves ownership between managers: the rules that updates and applies share.
+
+use serde_json::Value;
+
+use super::fields::Set;
+use super::managed::{Managed, Manager};
+use super::typed::{Comparison, Shape, compare};
+use super::{Conflict, go};
+
+/// Metadata that nobody can own: it comes with every object, or is the server's.
+const STRIPPED: [&[&str]; 11] = [
+    &["apiVersion"],
+    &["kind"],
+    &["metadata"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "resourceVersion"],
+];
+
+/// Which parts of an object a write through some door leaves alone, and so never owns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// The object itself, of a kind without a status of its own.
+    #[default]
+    Whole,
+    /// The object itself: the status is left alone.
+    Main,
+    /// The status subresource: the spec is left alone.
+    Status,
+    /// The status subresource of a custom resource: all but the status is left alone.
+    OnlyStatus,
+}
+
+impl Door {
+    /// The set without what this door leaves alone.
+    pub(super) fn filter(self, set: &Set) -> Set {
+        let mut closed = Set::default();
+        match self {
+            Self::Whole => return set.clone(),
+            Self::Main => closed.insert_fields(&["status"]),
+            Self::Status => closed.insert_fields(&["spec"]),
+            Self::OnlyStatus => {
+                for (element, _) in set.nodes() {
+                    if element.to_string() != ".status" {
+                        closed.insert(std::slice::from_ref(element));
+                    }
+                }
+            }
+        }
+        set.without_below(&closed)
+    }
+
+    /// What differs, as far as this door lets it through.
+    pub(super) fn compare(self, shape: Shape<'_>, old: &Value, new: &Value) -> Comparison {
+        let all = compare(shape, old, new);
+        Comparison {
+            added: self.filter(&all.added),
+            modified: self.filter(&all.modified),
+            removed: self.filter(&all.removed),
+        }
+    }
+}
+
+/// The set without metadata that nobody owns.
+pub(super) fn strip(set: &Set) -> Set {
+    let mut stripped = Set::default();
+    for path in STRIPPED {
+        stripped.insert_fields(path);
+    }
+    set.difference(&stripped)
+}
+
+/// Fields of others that a change takes away; conflicts, unless that is wanted.
+pub(super) fn conflicts(
+    managed: &Managed,
+    writer: Option<&Manager>,
+    change: &Comparison,
+) -> Vec<Conflict> {
+    let changed = change.modified.union(&change.added);
+    let others = managed.0.iter().filter(|(manager, _)| Some(*manager) != writer);
+    others
+        .flat_map(|(manager, owned)| {
+            let taken = owned.set.intersection(&changed);
+            let manager = manager.describe();
+            taken.paths().into_iter().map(move |path| Conflict { manager: manager.clone(), path })
+        })
+        .collect()
+}
+
+/// Takes changed and removed fields from everybody but the writer.
+pub(super) fn take(managed: &mut Managed, writer: Option<&Manager>, change: &Comparison) {
+    let changed = change.modified.union(&change.added);
+    for (manager, owned) in &mut managed.0 {
+        if Some(manager) != writer {
+            owned.set = owned.set.difference(&changed).difference(&change.removed);
+        }
+    }
+    managed.drop_empty();
+}
+
+/// The message of a refused apply.
+pub(super) fn message(conflicts: &[Conflict]) -> String {
+    if let [only] = conflicts {
+        let Conflict { manager, path } = only;
+        return format!("Apply failed with 1 conflict: conflict with {manager}: {path}");
+    }
+    let mut managers: Vec<&str> = conflicts.iter().map(|c| c.manager.as_str()).collect();
+    managers.sort_unstable();
+    managers.dedup();
+    let mut lines = Vec::new();
+    for manager in managers {
+        lines.push(format!("conflicts with {manager}:"));
+        let own = conflicts.iter().filter(|conflict| conflict.manager == manager);
+        lines.extend(own.map(|conflict| format!("- {}", conflict.path)));
+    }
+    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+}
+
+/// The text of one conflict.
+pub(super) fn cause(conflict: &Conflict) -> String {
+    format!("conflict with {}", conflict.manager)
+}
+
+/// `/name; group/version, Kind=kind`, as errors name an object.
+pub(super) fn identity(object: &Value) -> String {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    format!("{namespace}/{name}; {}", go::kind(text("/apiVersion"), text("/kind")))
+}
