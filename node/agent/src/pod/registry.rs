@@ -1,0 +1,210 @@
+//! Which Pods this node has, and their workers: changes of the API and of the runtime find the right one here.
+
+use super::container::log_path;
+use super::seen::{Seen, is_running};
+use super::shared::Shared;
+use super::spec;
+use super::worker::Worker;
+use crate::ctx::Ctx;
+use crate::server::{Pods, Target};
+use client::{Change, Informer};
+use k8s_openapi::api::core::v1::{Pod, PodList};
+use parking_lot::Mutex;
+use runtime::Event;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Annotation that names the container which commands go to when none is named.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// All Pods of a node.
+pub(crate) struct Registry {
+    ctx: Arc<Ctx>,
+    state: Mutex<State>,
+}
+
+/// Workers, and what the runtime had when the agent started.
+#[derive(Default)]
+struct State {
+    pods: HashMap<String, Arc<Shared>>,
+    /// By uid; taken out by the worker of the Pod.
+    found: HashMap<String, Seen>,
+}
+
+impl Registry {
+    /// With what an earlier agent has left in the runtime.
+    pub(crate) fn new(ctx: Arc<Ctx>, found: HashMap<String, Seen>) -> Arc<Self> {
+        let state = State { pods: HashMap::new(), found };
+        Arc::new(Self { ctx, state: Mutex::new(state) })
+    }
+
+    /// Follows an informer of this node's Pods.
+    pub(crate) fn follow(self: &Arc<Self>, informer: &Informer<Pod>) {
+        let registry = Arc::downgrade(self);
+        informer.on_event(move |change| {
+            let Some(registry) = registry.upgrade() else { return };
+            match change {
+                Change::Added(pod) | Change::Updated { new: pod, .. } => registry.set(pod),
+                Change::Deleted(pod) => registry.remove(&pod),
+            }
+        });
+        for pod in informer.list() {
+            self.set(pod);
+        }
+    }
+
+    /// A Pod is new or has changed.
+    pub(crate) fn set(self: &Arc<Self>, pod: Arc<Pod>) {
+        let uid = spec::id(&pod).uid;
+        let mut state = self.state.lock();
+        if let Some(shared) = state.pods.get(&uid) {
+            return shared.set_pod(pod);
+        }
+        let seen = state.found.remove(&uid).unwrap_or_default();
+        let rejected = self.refusal(&state, &pod, &seen);
+        let shared = Shared::new(pod);
+        state.pods.insert(uid, shared.clone());
+        drop(state);
+        self.spawn(shared, seen, rejected);
+    }
+
+    /// Starts the worker of a Pod.
+    fn spawn(
+        self: &Arc<Self>,
+        shared: Arc<Shared>,
+        seen: Seen,
+        rejected: Option<(String, String)>,
+    ) {
+        let registry = Arc::downgrade(self);
+        let worker = Worker::new(self.ctx.clone(), shared, seen, rejected, registry);
+        stdx::task::spawn("pod", worker.run());
+    }
+
+    /// Why the node does not take a Pod, if it does not.
+    fn refusal(&self, state: &State, pod: &Pod, seen: &Seen) -> Option<(String, String)> {
+        let over = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        // What runs already was taken once.
+        if seen.sandbox.is_some() || over(pod) || pod.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let live = state.pods.values().filter(|shared| !shared.is_finished() && !over(&shared.pod()));
+        let (used, most) = (live.count(), self.ctx.config.max_pods);
+        if used < usize::try_from(most).unwrap_or(usize::MAX) {
+            return None;
+        }
+        let message = format!(
+            "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: {used}, \
+             capacity: {most}"
+        );
+        let kind = client::events::Type::Warning;
+        self.ctx.tell(pod, None, kind, "OutOfpods", &message);
+        Some(("OutOfpods".into(), message))
+    }
+
+    /// The API object of a Pod is gone.
+    fn remove(&self, pod: &Pod) {
+        let uid = spec::id(pod).uid;
+        let mut state = self.state.lock();
+        let Some(shared) = state.pods.get(&uid).cloned() else { return };
+        shared.set_gone();
+        if shared.is_finished() {
+            state.pods.remove(&uid);
+        }
+    }
+
+    /// A worker has ended. Its entry stays until the API object is gone, so that no second worker starts.
+    pub(crate) fn finished(&self, shared: &Arc<Shared>) {
+        let mut state = self.state.lock();
+        shared.finish();
+        if shared.is_gone() {
+            state.pods.remove(&shared.id.uid);
+        }
+    }
+
+    /// What an earlier agent has left and no Pod has claimed.
+    pub(crate) fn unclaimed(&self) -> HashMap<String, Seen> {
+        std::mem::take(&mut self.state.lock().found)
+    }
+
+    /// Uids of all Pods.
+    pub(crate) fn uids(&self) -> std::collections::HashSet<String> {
+        self.state.lock().pods.keys().cloned().collect()
+    }
+
+    /// Wakes workers when something happens to their containers.
+    pub(crate) async fn listen(self: Arc<Self>) {
+        let mut events = self.ctx.runtime.events();
+        loop {
+            match events.recv().await {
+                Ok(Event::Started { sandbox, .. } | Event::Exited { sandbox, .. }) => {
+                    self.wake(Some(&sandbox));
+                }
+                // We fell behind: everybody looks.
+                Err(RecvError::Lagged(_)) => self.wake(None),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Wakes the worker of a sandbox, or all.
+    fn wake(&self, sandbox: Option<&str>) {
+        for shared in self.state.lock().pods.values() {
+            let seen = shared.seen();
+            let mut own = seen.sandbox.iter().chain(&seen.old);
+            if sandbox.is_none_or(|id| own.any(|one| one.id == id)) {
+                shared.wake();
+            }
+        }
+    }
+}
+
+impl Pods for Registry {
+    fn find(&self, namespace: &str, pod: &str, container: Option<&str>) -> Option<Target> {
+        let shared = {
+            let state = self.state.lock();
+            let mut all = state.pods.values();
+            let named =
+                all.find(|shared| shared.id.namespace == namespace && shared.id.name == pod);
+            named?.clone()
+        };
+        let object = shared.pod();
+        let annotated = object.metadata.annotations.as_ref();
+        let annotated = annotated.and_then(|all| all.get(DEFAULT_CONTAINER)).map(String::as_str);
+        let first = object.spec.as_ref().and_then(|spec| spec.containers.first());
+        let first = first.map(|container| container.name.as_str());
+        let name = container.filter(|name| !name.is_empty()).or(annotated).or(first)?;
+        spec::container(&object, name)?;
+        let seen = shared.seen();
+        let mut instances = seen.instances(name);
+        let (latest, before) = (instances.next(), instances.next());
+        let log = |one: &runtime::Container| {
+            let path = one.config.log_path.clone();
+            path.unwrap_or_else(|| {
+                log_path(&self.ctx.config, &shared.id, name, one.config.attempt)
+            })
+        };
+        Some(Target {
+            uid: shared.id.uid.clone(),
+            sandbox: seen.sandbox.as_ref().map(|one| one.id.clone()).unwrap_or_default(),
+            container: latest.map(|one| one.id.clone()).unwrap_or_default(),
+            name: name.to_owned(),
+            log_path: match latest {
+                Some(latest) => log(latest),
+                None => log_path(&self.ctx.config, &shared.id, name, 0),
+            },
+            previous_log: before.map(log),
+            running: latest.is_some_and(is_running),
+            host_network: spec::host_network(&object),
+        })
+    }
+
+    fn list(&self) -> PodList {
+        let state = self.state.lock();
+        let items = state.pods.values().map(|shared| (*shared.pod()).clone()).collect();
+        PodList { items, ..PodList::default() }
+    }
+}

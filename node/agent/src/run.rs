@@ -1,0 +1,94 @@
+//! Puts the parts of an agent together.
+
+use crate::addresses::Addresses;
+use crate::config::Config;
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::node::report::Reporter;
+use crate::node::{lease, machine, object, register, routes};
+use crate::orphans;
+use crate::pod::registry::Registry;
+use crate::volume::objects::Objects;
+use client::events::Recorder;
+use client::{Client, Informers, Selection};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use network::Network;
+use runtime::Runtime;
+use std::sync::Arc;
+use stdx::Shutdown;
+
+/// Component that events name as their source.
+const COMPONENT: &str = "kubelet";
+
+/// Runs a node's agent until `shutdown`. Pods are left running.
+///
+/// Without `network`, Pods get addresses out of the node's range that lead nowhere.
+pub async fn run(
+    config: Config,
+    client: Client,
+    runtime: Arc<dyn Runtime>,
+    network: Option<Network>,
+    shutdown: Shutdown,
+) -> Result<()> {
+    for dir in [&config.data_dir, &config.log_dir] {
+        std::fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
+    }
+    let range = register::register(&config, &client, &*runtime, &shutdown).await?;
+    let version = runtime.version().await?;
+    let capacity = object::capacity(&config, machine::read(&config.data_dir));
+    let informers = Informers::new(client.clone(), shutdown.child());
+    let fields = format!("spec.nodeName={}", config.name);
+    let pods = informers.selected::<Pod>(Selection { fields, ..Selection::default() });
+    let found = orphans::find(&*runtime).await?;
+    let ctx = Arc::new(Ctx {
+        recorder: Recorder::new(client.clone(), COMPONENT, &config.name),
+        services: informers.of(),
+        objects: Objects::new(client.clone(), shutdown.child()),
+        addresses: Addresses::new(Some(range)),
+        allocatable: object::allocatable(&config, &capacity),
+        runtime_name: version.name.clone(),
+        client,
+        runtime,
+        network,
+        shutdown: shutdown.clone(),
+        config,
+    });
+    let shown = format!("{}://{}", version.name, version.version);
+    let info = machine::info(&ctx.config.version, &shown);
+    let reporter = Reporter { ctx: ctx.clone(), capacity, info, before: before(&ctx).await };
+    let registry = Registry::new(ctx.clone(), found);
+    let work = async {
+        tokio::join!(
+            lease::run(&ctx.config, &ctx.client),
+            reporter.run(),
+            registry.clone().listen(),
+            follow(&ctx, &registry, &pods),
+            routes(&ctx, &informers),
+        );
+    };
+    shutdown.guard(Box::pin(work)).await;
+    Ok(())
+}
+
+/// The node's conditions as they were told last: times of transitions survive a restart.
+async fn before(ctx: &Ctx) -> Vec<k8s_openapi::api::core::v1::NodeCondition> {
+    let node = ctx.client.find::<Node>("", &ctx.config.name).await.ok().flatten();
+    node.and_then(|node| node.status).and_then(|status| status.conditions).unwrap_or_default()
+}
+
+/// Starts workers for all Pods, then removes what none of them has claimed.
+async fn follow(ctx: &Arc<Ctx>, registry: &Arc<Registry>, pods: &client::Informer<Pod>) {
+    // Workers must not start before all Pods are known, or leftovers of a known one might look abandoned.
+    pods.synced().await;
+    registry.follow(pods);
+    let unclaimed = registry.unclaimed();
+    orphans::remove(ctx.clone(), unclaimed, registry.uids()).await;
+    tracing::info!(node = ctx.config.name, pods = pods.len(), "agent runs");
+}
+
+/// Keeps routes to other nodes, where there is a network.
+async fn routes(ctx: &Ctx, informers: &Informers) {
+    if let Some(network) = &ctx.network {
+        routes::run(&ctx.config, network, &informers.of()).await;
+    }
+}

@@ -1,0 +1,68 @@
+//! One path inside a volume as a mount of its own (`subPath`).
+//!
+//! The path is opened so that no link in it leads out of the volume, and it is the opened file that is bound, not
+//! its name: a container that swaps a directory for a link meanwhile gains nothing.
+
+use super::mount;
+use crate::error::{Error, Result};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{Mode, mkdirat};
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::{Component, Path, PathBuf};
+
+/// Makes the mount of `sub` of `volume` at `target`, unless it is there already.
+pub(crate) fn prepare(volume: &Path, sub: &str, target: &Path) -> Result<PathBuf> {
+    let relative = Path::new(sub);
+    if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(Error::Pod(format!("subPath {sub:?} must be a path inside the volume")));
+    }
+    let root = File::open(volume).map_err(Error::io("open", volume))?;
+    let found = match open(&root, relative) {
+        Err(nix::Error::ENOENT) => {
+            make(&root, relative)?;
+            open(&root, relative)
+        }
+        found => found,
+    };
+    let found = found.map_err(|error| match error {
+        nix::Error::EXDEV => Error::Pod(format!("subPath {sub:?} leads out of the volume")),
+        error => Error::io("open", &volume.join(sub))(error),
+    })?;
+    let is_dir = found.metadata().map_err(Error::io("look at", &volume.join(sub)))?.is_dir();
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
+    }
+    match is_dir {
+        true => fs::create_dir_all(target).map_err(Error::io("make", target))?,
+        false => drop(File::create(target).map_err(Error::io("make", target))?),
+    }
+    let source = PathBuf::from(format!("/proc/self/fd/{}", found.as_raw_fd()));
+    mount::bind(&source, target)?;
+    Ok(target.to_owned())
+}
+
+/// Opens a path inside a volume, for its place only.
+fn open(root: &File, path: &Path) -> nix::Result<File> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(root, path, how).map(File::from)
+}
+
+/// Makes the directories of a path inside a volume.
+fn make(root: &File, path: &Path) -> Result<()> {
+    let mut made = PathBuf::new();
+    for part in path.components() {
+        let parent = match made.as_os_str().is_empty() {
+            true => root.try_clone().map_err(Error::io("open", path))?,
+            false => open(root, &made).map_err(Error::io("open", &made))?,
+        };
+        match mkdirat(&parent, Path::new(part.as_os_str()), Mode::from_bits_truncate(0o750)) {
+            Ok(()) | Err(nix::Error::EEXIST) => {}
+            Err(error) => return Err(Error::io("make", path)(error)),
+        }
+        made.push(part);
+    }
+    Ok(())
+}
