@@ -1,0 +1,6 @@
+//! What namespaces, accounts, volumes and quotas need.
+
+pub(crate) mod namespace;
+pub(crate) mod pod_garbage_collector;
+pub(crate) mod root_ca_certificate_publisher;
+pub(crate) mod serviceaccount;
