@@ -11,6 +11,9 @@ use super::{Error, go};
 /// Most operations of one patch.
 const MOST_OPERATIONS: usize = 10_000;
 
+/// What an operation may hold.
+const KNOWN: [&str; 4] = ["op", "path", "from", "value"];
+
 /// A decoded patch.
 #[derive(Clone, Debug)]
 pub struct JsonPatch(Vec<Value>);
@@ -41,6 +44,26 @@ impl JsonPatch {
             )));
         }
         Ok(Self(items))
+    }
+
+    /// Fields that no operation knows, as strict decoding names them.
+    pub fn unknown(&self) -> Vec<String> {
+        let operations = self.0.iter().enumerate();
+        let fields = operations.flat_map(|(at, operation)| {
+            let keys = operation.as_object().into_iter().flat_map(|map| map.keys());
+            keys.filter(|key| !KNOWN.contains(&key.as_str()))
+                .map(move |key| format!("json patch unknown field \"[{at}].{key}\""))
+        });
+        fields.collect()
+    }
+
+    /// The paths that operations change.
+    pub fn pointers(&self) -> impl Iterator<Item = &str> {
+        let changing = self.0.iter().filter(|operation| {
+            operation.get("op").and_then(Value::as_str).is_some_and(|op| op != "test")
+        });
+        let texts = changing.flat_map(|operation| [operation.get("path"), operation.get("from")]);
+        texts.flatten().filter_map(Value::as_str)
     }
 
     /// Applies all operations, or none.

@@ -7,6 +7,7 @@
 //! Everything is pure: the time comes with the request, the caller canonicalizes and defaults.
 
 mod apply;
+mod convert;
 pub mod fields;
 mod go;
 pub mod json;
@@ -14,6 +15,7 @@ mod managed;
 pub mod merge;
 mod ownership;
 pub mod strategic;
+pub mod text;
 pub mod typed;
 mod update;
 
@@ -22,7 +24,7 @@ mod tests;
 
 use serde_json::Value;
 
-pub use self::{apply::Apply, json::JsonPatch, ownership::Door, update::Update};
+pub use self::{apply::Apply, convert::convertible, json::JsonPatch, ownership::Door, update::Update};
 
 /// Why a patch was not applied.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]

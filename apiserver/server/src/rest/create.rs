@@ -47,16 +47,36 @@ pub async fn store(
     object: Value,
     options: &WriteOptions,
 ) -> Result<(Value, i64), Status> {
+    make(call, object, options, Some(options.manager_or(call.user_agent()))).await
+}
+
+/// The same for an object whose managed fields are settled already.
+pub async fn store_owned(
+    call: &Call,
+    object: Value,
+    options: &WriteOptions,
+) -> Result<(Value, i64), Status> {
+    make(call, object, options, None).await
+}
+
+async fn make(
+    call: &Call,
+    object: Value,
+    options: &WriteOptions,
+    manager: Option<String>,
+) -> Result<(Value, i64), Status> {
     let ctx = call.ctx(options.dry_run);
-    let manager = options.manager_or(call.user_agent());
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let mut object = object.clone();
         let generated = before::generate_name(&mut object);
         before::fill_metadata(&mut object);
+        // What plugins and the strategy add belongs to nobody: only the client's fields are owned.
+        if let Some(manager) = &manager {
+            managers::updated(&ctx, None, &mut object, manager);
+        }
         admission::mutate(call, Operation::Create, Some(&mut object), None, options.dry_run).await?;
         before::create(&ctx, &mut object)?;
-        managers::updated(&ctx, None, &mut object, &manager);
         before::validate(call, &ctx, &object, None)?;
         admission::validate(call, Operation::Create, Some(&object), None, options.dry_run).await?;
         let name = fields::text(&object, "/metadata/name").to_owned();

@@ -149,16 +149,16 @@ async fn once(
         Fresh::No => return stale(call, item).await,
     }
     check_uid(call, &new, old, transform)?;
+    match transform.manager() {
+        Some(manager) => managers::updated(ctx, Some(old), &mut new, manager),
+        None => managers::settle(&mut new, old),
+    }
     let dry_run = ctx.dry_run;
     let ahead = call.info.subresource.is_empty() || !matches!(ctx.subresource, "scale");
     if ahead {
         admission::mutate(call, Operation::Update, Some(&mut new), Some(old), dry_run).await?;
     }
     before::update(ctx, &mut new, old)?;
-    match transform.manager() {
-        Some(manager) => managers::updated(ctx, Some(old), &mut new, manager),
-        None => managers::settle(&mut new, old),
-    }
     before::validate(call, ctx, &new, Some(old))?;
     admission::validate(call, Operation::Update, Some(&new), Some(old), dry_run).await?;
     document::set_revision(&mut new, item.revision);
