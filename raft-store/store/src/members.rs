@@ -31,8 +31,8 @@ impl Inner {
             Member {
                 id: member.id,
                 name: if attributes.name.is_empty() { member.name } else { attributes.name },
-                peer_ur_ls: member.peer_urls,
-                client_ur_ls: attributes.client_urls,
+                peer_urls: member.peer_urls,
+                client_urls: attributes.client_urls,
                 is_learner: member.learner,
             }
         };
@@ -56,7 +56,7 @@ impl Inner {
         let member = consensus::Member { id, name, peer_urls: urls.clone(), learner };
         self.consensus.add_learner(member).await?;
         self.wait_read().await?;
-        Ok(Member { id, peer_ur_ls: urls, is_learner: learner, ..Member::default() })
+        Ok(Member { id, peer_urls: urls, is_learner: learner, ..Member::default() })
     }
 
     pub(crate) async fn member_remove(&self, id: u64) -> Result<(), Error> {

@@ -102,9 +102,9 @@ fn write_meta(database: &mut Database, state: &State, about: &About) -> io::Resu
 fn member_json(member: &Member) -> String {
     let mut value = serde_json::json!({
         "id": member.id,
-        "peerURLs": member.peer_ur_ls,
+        "peerURLs": member.peer_urls,
         "name": member.name,
-        "clientURLs": member.client_ur_ls,
+        "clientURLs": member.client_urls,
     });
     if member.is_learner {
         value["isLearner"] = true.into();

@@ -18,7 +18,7 @@ pub(crate) mod view;
 pub(crate) mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -134,6 +134,12 @@ pub(crate) struct Cell {
 impl Cell {
     pub(crate) fn new(state: State) -> Self {
         Self { state: ArcSwap::from_pointee(state) }
+    }
+
+    /// Around a state that others hold too.
+    #[cfg(test)]
+    pub(crate) fn shared(state: Arc<State>) -> Self {
+        Self { state: ArcSwap::from(state) }
     }
 
     /// The state in use.
