@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stdx::serve::{Body, PeerInfo};
 
+use crate::access::authenticate::{EXTRA_SPACE, has_extra_space};
 use crate::endpoints;
 use crate::identity::UserInfo;
 use crate::negotiate::{Form, Offer};
@@ -168,14 +169,24 @@ async fn authenticated(server: Arc<Server>, request: Incoming, info: RequestInfo
         Some(user) => Ok(user),
         None => server.access.authenticate(&parts, &peer).await,
     };
+    let ignored = local_token_ignored(&parts, user.as_ref());
     let user = match user {
         Ok(user) => server.access.impersonate(user, &parts.headers, &info).await,
         Err(status) => Err(status),
     };
-    match user {
+    let mut response = match user {
         Ok(user) => authorized(server, Authenticated { parts, body, peer, user }, info).await,
         Err(status) => respond::failure(form, &status),
+    };
+    if ignored {
+        respond::warn(&mut response, EXTRA_SPACE);
     }
+    response
+}
+
+/// Whether somebody is anonymous only because of a blank too many.
+fn local_token_ignored(parts: &Parts, user: Result<&UserInfo, &Status>) -> bool {
+    user.is_ok_and(|user| user.name == crate::identity::ANONYMOUS) && has_extra_space(parts)
 }
 
 /// A request of somebody known.
@@ -229,6 +240,7 @@ async fn resource(
     let Some(kind) = found else { return Err(no_such_resource()) };
     let Authenticated { parts, body, peer, user } = request;
     check_shape(&parts.method, &info, &kind)?;
+    check_segment(&info.name)?;
     if rest::subresource::streams(&info) {
         let request = Authenticated { parts, body, peer, user };
         return rest::subresource::stream(server, request, info, kind).await;
@@ -244,6 +256,17 @@ async fn resource(
     let headers = parts.headers;
     let call = Call { server, info, kind, user, headers, body, form, warnings };
     Ok(rest::serve(&call).await)
+}
+
+/// A name that can't be part of a path is none.
+fn check_segment(name: &str) -> Result<(), Status> {
+    let why = match name {
+        "." => "may not be '.'",
+        ".." => "may not be '..'",
+        name if name.contains('%') => "may not contain '%'",
+        _ => return Ok(()),
+    };
+    Err(Status::bad_request(&format!("Name parameter invalid: {name:?}: {why}")))
 }
 
 /// Whether a refusal speaks of media types (a shape was asked for) or of representations.

@@ -44,3 +44,6 @@ pub mod sessions;
 pub use config::Config;
 pub use error::Error;
 pub use server::Server;
+
+#[cfg(test)]
+mod tests;

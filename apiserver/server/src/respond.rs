@@ -28,12 +28,17 @@ pub fn answer(call: &Call, answer: Result<Answer, Status>) -> Response<Body> {
         Err(status) => failure(call.form, &status),
     };
     for warning in call.warnings.lock().iter() {
-        let text = format!("299 - {}", quoted(warning));
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            response.headers_mut().append(header::WARNING, value);
-        }
+        warn(&mut response, warning);
     }
     response
+}
+
+/// Adds a `Warning` header.
+pub fn warn(response: &mut Response<Body>, warning: &str) {
+    let text = format!("299 - {}", quoted(warning));
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().append(header::WARNING, value);
+    }
 }
 
 /// A warning as a quoted string of a header.

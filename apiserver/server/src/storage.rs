@@ -7,7 +7,6 @@
 pub mod embedded;
 pub mod follow;
 pub mod keys;
-#[cfg(test)]
 pub mod memory;
 
 use async_trait::async_trait;

@@ -9,6 +9,7 @@ mod openid;
 
 use api::status::Status;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub async fn serve(server: Arc<Server>, request: Authenticated, info: RequestInf
     let path = info.path.clone();
     let trimmed = path.trim_matches('/');
     let parts: Vec<&str> = trimmed.split('/').collect();
-    let request = Request { server, request, info };
+    let Authenticated { parts: head, .. } = request;
+    let request = Request { server, head, info };
     if let Some(response) = health::serve(&request, &parts).await {
         return response;
     }
@@ -49,17 +51,17 @@ pub async fn serve(server: Arc<Server>, request: Authenticated, info: RequestInf
 /// A request with what it needs.
 struct Request {
     server: Arc<Server>,
-    request: Authenticated,
+    head: Parts,
     info: RequestInfo,
 }
 
 impl Request {
     fn headers(&self) -> &HeaderMap {
-        &self.request.parts.headers
+        &self.head.headers
     }
 
     fn method(&self) -> &Method {
-        &self.request.parts.method
+        &self.head.method
     }
 
     /// An error in the form that the client asked for.

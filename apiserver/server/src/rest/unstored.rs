@@ -38,7 +38,7 @@ async fn component(call: &Call) -> Result<Answer, Status> {
         return Ok(Answer::object(list));
     }
     if call.info.name != "etcd-0" {
-        return Err(call.not_found());
+        return Err(Status::not_found("", "componentstatus", &call.info.name));
     }
     let mut object = status("etcd-0");
     object["kind"] = Value::from("ComponentStatus");

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::commit::{self, Committed, Write};
 use super::write_options::{self, WriteOptions};
 use super::{Answer, Call, before, create, input};
+use crate::access::Attributes;
 use crate::admission::{self, Operation};
 use crate::document;
 use crate::fields;
@@ -97,6 +98,8 @@ pub async fn replace(
         Err(status) if status.code == 404 && upsert => {
             let mut object = replace.object;
             fields::remove(&mut object, "/metadata/resourceVersion");
+            let wanted = Attributes { verb: "create", ..Attributes::of(&call.info) };
+            call.server.access.check(&call.user, &wanted).await?;
             let (object, revision) = create::store(call, object, options).await?;
             Ok(create::created(object, revision, options.dry_run))
         }

@@ -1,4 +1,5 @@
-//! A store in memory for this crate's own tests: every version kept, nothing durable.
+//! A store in memory, for tests and for trying things: every version kept, nothing durable, leases that never
+//! end by themselves.
 
 use super::{Batch, Compare, Error, Event, Got, Item, Outcome, Page, Range, Storage, Txn, Watch};
 use async_trait::async_trait;

@@ -149,8 +149,8 @@ impl Encoder {
 
     fn frame(&self, kind: &str, object: &Value, own: Option<()>) -> Bytes {
         if self.form.encoding == Encoding::Protobuf {
-            let bytes = match own {
-                Some(()) => codec::encode_protobuf(self.kind.ty(), object),
+            let bytes: Bytes = match own {
+                Some(()) => codec::encode_protobuf(self.kind.ty(), object).into(),
                 None => respond::protobuf(object).unwrap_or_default(),
             };
             return codec::encode_watch_event(kind, &bytes).into();
