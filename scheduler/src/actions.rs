@@ -1,14 +1,30 @@
-//! What the scheduler writes: bindings, refusals, evictions for preemption, and the events that tell of them.
+//! What the scheduler writes: bindings, refusals, evictions for preemption, and the events that
+//! tell of them.
 
-use crate::{config::Config, pod_info::PodInfo, service::Shared, state::Outcome};
+use crate::{
+    config::Config,
+    pod_info::PodInfo,
+    service::Shared,
+    state::Outcome,
+    volumes::{Plan, SELECTED_NODE, Volumes, annotation, is_bound},
+};
 use client::{Client, DeleteOptions, Patch, events};
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{
+    ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod, PodCondition,
+};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Message of the condition on Pods that are ended for others.
 const PREEMPTING: &str = "preempting to accommodate a higher priority pod";
+
+/// How long the claims of a Pod may take to be bound.
+const BINDING: Duration = Duration::from_secs(600);
+/// Time between two looks at a claim.
+const LOOK: Duration = Duration::from_millis(50);
+/// Annotation of volumes that a controller (and not a person) has reserved.
+const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 
 /// Writes outcomes.
 pub(crate) struct Actions {
@@ -16,20 +32,33 @@ pub(crate) struct Actions {
     client: Client,
     recorder: events::Recorder,
     shared: Arc<Shared>,
+    volumes: Arc<dyn Volumes>,
 }
 
 impl Actions {
     /// Writes as this client.
-    pub(crate) fn new(config: &Config, client: Client, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        client: Client,
+        shared: Arc<Shared>,
+        volumes: Arc<dyn Volumes>,
+    ) -> Self {
         let name = &config.scheduler_name;
         let recorder = events::Recorder::new(client.clone(), name, &config.instance);
-        Self { scheduler_name: name.clone(), client, recorder, shared }
+        Self { scheduler_name: name.clone(), client, recorder, shared, volumes }
     }
 
     /// Writes one outcome. Errors end here: the Pod is tried again.
     pub(crate) async fn perform(&self, outcome: Outcome) {
         match outcome {
-            Outcome::Bind { info, node } => self.bind(&info, &node).await,
+            Outcome::Bind { info, node, volumes } => {
+                let bound = self.bind_volumes(&info, &node, &volumes).await;
+                self.shared.state.lock().kept(&volumes);
+                match bound {
+                    Ok(()) => self.bind(&info, &node).await,
+                    Err(why) => self.give_up(&info, &node, &why).await,
+                }
+            }
             Outcome::Refuse { info, message, nominated, victims, displaced } => {
                 let event = events::Type::Warning;
                 self.tell(&info, event, "FailedScheduling", &message, "Scheduling");
@@ -70,6 +99,72 @@ impl Actions {
                 }
             }
         }
+    }
+
+    /// Binds the claims that wait for the Pod's node, and waits until they are bound.
+    async fn bind_volumes(&self, info: &PodInfo, node: &str, plan: &Plan) -> Result<(), String> {
+        if plan.is_empty() {
+            return Ok(());
+        }
+        if !plan.provision.is_empty() {
+            // Making a volume takes a while: others shall see where the Pod will be.
+            self.patch_status(info, json!({"nominatedNodeName": node})).await;
+        }
+        for (volume, claim) in &plan.bind {
+            let written = self.client.update(&reserved(volume, claim)).await;
+            written.map_err(|error| stdx::chain(&error))?;
+        }
+        for claim in &plan.provision {
+            let meta = &claim.metadata;
+            let annotations = json!({SELECTED_NODE: node});
+            let patch = json!({"metadata": {
+                "resourceVersion": meta.resource_version, "annotations": annotations}});
+            let namespace = meta.namespace.as_deref().unwrap_or_default();
+            let name = meta.name.as_deref().unwrap_or_default();
+            let patched = self
+                .client
+                .patch::<PersistentVolumeClaim>(namespace, name, Patch::Merge(patch))
+                .await;
+            patched.map_err(|error| stdx::chain(&error))?;
+        }
+        self.until_bound(plan, node).await
+    }
+
+    /// Waits until all claims of a plan are bound; `Err` when that won't happen any more.
+    async fn until_bound(&self, plan: &Plan, node: &str) -> Result<(), String> {
+        let end = Instant::now() + BINDING;
+        for claim in plan.claims() {
+            let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
+            let name = claim.metadata.name.as_deref().unwrap_or_default();
+            let mut was_selected = false;
+            loop {
+                let now = self.volumes.claim(namespace, name);
+                let now = now.ok_or_else(|| format!("claim {namespace}/{name} is gone"))?;
+                if is_bound(&now) {
+                    break;
+                }
+                let selected = annotation(&now, SELECTED_NODE) == Some(node);
+                if was_selected && !selected {
+                    return Err(format!("no volume could be made for {namespace}/{name}"));
+                }
+                was_selected |= selected;
+                if Instant::now() > end {
+                    return Err(format!("claim {namespace}/{name} was not bound in time"));
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The Pod's claims could not be bound: it is tried again.
+    async fn give_up(&self, info: &Arc<PodInfo>, node: &str, why: &str) {
+        tracing::warn!(pod = info.key(), node, why, "volumes not bound");
+        self.shared.state.lock().unbound(info, true, Instant::now());
+        self.shared.changed.notify_one();
+        let note = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {why}");
+        self.tell(info, events::Type::Warning, "FailedScheduling", &note, "Scheduling");
+        self.patch_status(info, json!({"nominatedNodeName": null})).await;
     }
 
     /// Writes the condition that says why, unless it says so already.
@@ -172,6 +267,24 @@ fn wanted_condition(pod: &Pod, message: &str) -> Option<Value> {
         condition["lastTransitionTime"] = json!(now());
     }
     Some(condition)
+}
+
+/// A volume, reserved for a claim.
+fn reserved(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> PersistentVolume {
+    let mut volume = volume.clone();
+    let meta = &claim.metadata;
+    volume.spec.get_or_insert_default().claim_ref = Some(ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("PersistentVolumeClaim".into()),
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        field_path: None,
+    });
+    let annotations = volume.metadata.annotations.get_or_insert_default();
+    annotations.insert(BOUND_BY_CONTROLLER.into(), "yes".into());
+    volume
 }
 
 /// The time as the API writes it.

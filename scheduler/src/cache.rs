@@ -1,9 +1,11 @@
-//! The scheduler's picture of the cluster: nodes with the sums over their Pods, including Pods whose binding is
-//! still under way ("assumed").
+//! The scheduler's picture of the cluster: nodes with the sums over their Pods, including Pods
+//! whose binding is still under way ("assumed").
 
 use crate::{
     node_info::NodeInfo,
     pod_info::{Namespaces, PodInfo},
+    selector::Labels,
+    tally::Tallies,
 };
 use k8s_openapi::api::core::v1::Node;
 use std::{collections::HashMap, sync::Arc};
@@ -25,16 +27,46 @@ pub struct Cache {
     index: HashMap<String, usize>,
     /// Bound and assumed Pods by uid.
     placed: HashMap<String, Placed>,
-    /// Pods for which preemption keeps room, by uid, with the node.
-    nominated: HashMap<String, (String, Arc<PodInfo>)>,
+    /// Pods for which preemption keeps room.
+    nominations: Nominations,
     /// Labels of namespaces.
-    pub namespaces: Namespaces,
+    namespaces: Namespaces,
+    /// Counts over all of it.
+    tallies: Tallies,
 }
 
 impl Cache {
     /// The nodes whose object is known.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeInfo> {
         self.nodes.iter().filter(|node| node.node.is_some())
+    }
+
+    /// Labels of namespaces.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// Counts over all nodes whose object is known.
+    pub fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
+    /// The Pods for which room is kept.
+    pub fn nominations(&self) -> &Nominations {
+        &self.nominations
+    }
+
+    /// A namespace's labels, or that it is gone; tells whether that changes anything.
+    pub fn set_namespace(&mut self, name: &str, labels: Option<Labels>) -> bool {
+        let before = match labels.clone() {
+            Some(labels) => self.namespaces.insert(name.to_owned(), labels),
+            None => self.namespaces.remove(name),
+        };
+        let changed = before != labels;
+        if changed {
+            self.tallies.forget();
+        }
+        changed
     }
 
     /// One node whose object is known.
@@ -56,14 +88,28 @@ impl Cache {
         let name = node.metadata.name.clone().unwrap_or_default();
         let entry = self.entry(&name);
         let before = entry.node.take();
+        let images = entry.images.clone();
         entry.set_node(node);
+        let labels = |node: &Arc<Node>| node.metadata.labels.clone();
+        let moved = before.as_ref().map(labels) != entry.node.as_ref().map(labels);
+        let now = entry.images.clone();
+        if images != now {
+            self.tallies.images_changed(&images, &now);
+        }
+        if moved {
+            self.tallies.forget();
+        }
         before
     }
 
     /// Forgets a node's object; Pods that are still counted on it keep the entry.
     pub fn remove_node(&mut self, name: &str) {
         let Some(at) = self.index.get(name).copied() else { return };
-        self.nodes[at].node = None;
+        let entry = &mut self.nodes[at];
+        entry.node = None;
+        let images = std::mem::take(&mut entry.images);
+        self.tallies.images_changed(&images, &HashMap::new());
+        self.tallies.forget();
         self.drop_if_empty(at);
     }
 
@@ -82,15 +128,33 @@ impl Cache {
     /// Counts a bound Pod; returns what was counted for it before.
     pub fn set_pod(&mut self, info: Arc<PodInfo>) -> Option<Arc<PodInfo>> {
         let node = info.node_name()?.to_owned();
+        if let Some(old) = self.refresh(&info, &node) {
+            return old;
+        }
         let before = self.take(&info.uid).filter(|placed| !placed.assumed);
         self.place(node, info, false);
         before.map(|placed| placed.info)
     }
 
+    /// Takes in a new version of a Pod that changes no sum, as most do; `None` when it does.
+    /// Returns what was counted for it before.
+    fn refresh(&mut self, info: &Arc<PodInfo>, node: &str) -> Option<Option<Arc<PodInfo>>> {
+        let placed = self.placed.get_mut(&info.uid)?;
+        if placed.node != node || !placed.info.counts_like(info) {
+            return None;
+        }
+        let entry = &mut self.nodes[*self.index.get(node)?];
+        let slot = entry.pods.iter_mut().find(|one| one.uid == info.uid)?;
+        *slot = info.clone();
+        let old = std::mem::replace(&mut placed.info, info.clone());
+        let assumed = std::mem::take(&mut placed.assumed);
+        self.nominations.remove(&info.uid);
+        Some((!assumed).then_some(old))
+    }
+
     /// Counts a Pod on the node we have chosen, before the API knows.
     pub fn assume(&mut self, info: Arc<PodInfo>, node: &str) {
         self.take(&info.uid);
-        self.nominated.remove(&info.uid);
         self.place(node.to_owned(), info, true);
     }
 
@@ -105,7 +169,7 @@ impl Cache {
 
     /// Removes a Pod; returns what was counted.
     pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
-        self.nominated.remove(uid);
+        self.nominations.remove(uid);
         self.take(uid).map(|placed| placed.info)
     }
 
@@ -115,8 +179,11 @@ impl Cache {
     }
 
     fn place(&mut self, node: String, info: Arc<PodInfo>, assumed: bool) {
-        self.nominated.remove(&info.uid);
-        self.entry(&node).add_pod(info.clone());
+        self.nominations.remove(&info.uid);
+        let entry = self.entry(&node);
+        entry.add_pod(info.clone());
+        let at = self.index[&node];
+        self.tallies.added(&self.nodes[at], &info, &self.namespaces);
         self.placed.insert(info.uid.clone(), Placed { node, info, assumed });
     }
 
@@ -124,6 +191,7 @@ impl Cache {
         let placed = self.placed.remove(uid)?;
         if let Some(at) = self.index.get(&placed.node).copied() {
             self.nodes[at].remove_pod(uid);
+            self.tallies.removed(&self.nodes[at], &placed.info, &self.namespaces);
             self.drop_if_empty(at);
         }
         Some(placed)
@@ -132,39 +200,47 @@ impl Cache {
     /// Keeps room on a node for a Pod, or (without a node) no longer.
     pub fn nominate(&mut self, info: &Arc<PodInfo>, node: Option<&str>) {
         match node {
-            Some(node) if !self.is_placed(&info.uid) => {
-                self.nominated.insert(info.uid.clone(), (node.to_owned(), info.clone()));
-            }
-            _ => {
-                self.nominated.remove(&info.uid);
+            Some(node) if !self.is_placed(&info.uid) => self.nominations.set(info, node),
+            _ => self.nominations.remove(&info.uid),
+        }
+    }
+}
+
+/// The Pods for which preemption keeps room.
+#[derive(Default)]
+pub struct Nominations {
+    /// The node of each, by uid.
+    nodes: HashMap<String, String>,
+    by_node: HashMap<String, Vec<Arc<PodInfo>>>,
+}
+
+impl Nominations {
+    fn set(&mut self, info: &Arc<PodInfo>, node: &str) {
+        self.remove(&info.uid);
+        self.nodes.insert(info.uid.clone(), node.to_owned());
+        self.by_node.entry(node.to_owned()).or_default().push(info.clone());
+    }
+
+    fn remove(&mut self, uid: &str) {
+        let Some(node) = self.nodes.remove(uid) else { return };
+        if let Some(all) = self.by_node.get_mut(&node) {
+            all.retain(|one| one.uid != uid);
+            if all.is_empty() {
+                self.by_node.remove(&node);
             }
         }
     }
 
     /// The node on which room is kept for a Pod.
-    pub fn nomination(&self, uid: &str) -> Option<&str> {
-        self.nominated.get(uid).map(|(node, _)| node.as_str())
+    pub fn node(&self, uid: &str) -> Option<&str> {
+        self.nodes.get(uid).map(String::as_str)
     }
 
-    /// The Pods for which room is kept, by node.
-    pub fn nominations(&self) -> Nominations {
-        let mut by_node: HashMap<String, Vec<Arc<PodInfo>>> = HashMap::new();
-        for (node, info) in self.nominated.values() {
-            by_node.entry(node.clone()).or_default().push(info.clone());
-        }
-        Nominations { by_node }
-    }
-}
-
-/// The Pods for which room is kept, by node.
-#[derive(Default)]
-pub struct Nominations {
-    by_node: HashMap<String, Vec<Arc<PodInfo>>>,
-}
-
-impl Nominations {
     /// The Pods on a node that go before `pod`.
     pub fn before(&self, pod: &PodInfo, node: &str) -> Vec<Arc<PodInfo>> {
+        if self.by_node.is_empty() {
+            return Vec::new();
+        }
         let all = self.by_node.get(node).into_iter().flatten();
         all.filter(|one| one.uid != pod.uid && one.priority >= pod.priority).cloned().collect()
     }

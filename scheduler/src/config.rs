@@ -7,7 +7,8 @@ pub struct Config {
     pub scheduler_name: String,
     /// Instance written into events, for example `default-scheduler-master-1`.
     pub instance: String,
-    /// How much of the cluster is scored, in percent; 0 chooses by the cluster's size, 100 scores all.
+    /// How much of the cluster is scored, in percent; 0 chooses by the cluster's size, 100 scores
+    /// all.
     pub percentage_of_nodes_to_score: u8,
     /// Seconds a Pod waits after its first failed attempt; doubles with each further one.
     pub pod_initial_backoff_seconds: u64,

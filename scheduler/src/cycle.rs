@@ -1,6 +1,7 @@
 //! One decision: filter the nodes for a Pod, score those that are left, choose the best.
 //!
-//! Pure: it looks at a [`View`] and changes nothing. The same functions answer preemption's "what if".
+//! Pure: it looks at a [`View`] and changes nothing. The same functions answer preemption's "what
+//! if".
 
 use crate::{
     cache::Nominations,
@@ -67,7 +68,7 @@ pub fn check_node(
     if !before.is_empty() {
         let mut crowded = node.clone();
         before.into_iter().for_each(|one| crowded.add_pod(one));
-        let what_if = view.with(&crowded);
+        let what_if = view.with(node, &crowded);
         Filters::prepare(pod, &what_if)?.check(&crowded)?;
     }
     filters.check(node)
@@ -85,16 +86,16 @@ fn enough(total: usize, percentage: u8) -> usize {
     (total * percentage / 100).max(SMALL_CLUSTER)
 }
 
-/// Finds the best node for a Pod. `start` is where the search begins; it moves on with every decision so that all
-/// nodes of a large cluster get their turn.
-pub fn choose(
+/// Finds the best node for a Pod. `start` is where the search begins; it moves on with every
+/// decision so that all nodes of a large cluster get their turn.
+pub fn choose<'a>(
     pod: &PodInfo,
-    view: &View,
+    view: &View<'a>,
     nominations: &Nominations,
     nominated: Option<&str>,
     start: &mut usize,
-) -> Result<String, Refusal> {
-    let total = view.nodes.len();
+) -> Result<String, Refusal<'a>> {
+    let total = view.total();
     let mut refusal = Refusal { total, ..Refusal::default() };
     let filters = match Filters::prepare(pod, view) {
         Ok(filters) => filters,
@@ -103,7 +104,7 @@ pub fn choose(
             return Err(refusal);
         }
     };
-    if let Some(node) = nominated.and_then(|name| view.nodes.iter().find(|one| one.name == name))
+    if let Some(node) = nominated.and_then(|name| view.named(name))
         && check_node(pod, view, &filters, node, nominations).is_ok()
     {
         return Ok(node.name.clone());
@@ -112,7 +113,7 @@ pub fn choose(
     let mut feasible = Vec::new();
     let mut looked = 0;
     for step in 0..total {
-        let node = view.nodes[(*start + step) % total];
+        let node = view.node((*start + step) % total);
         looked = step + 1;
         if let Some((names, plugin)) = &filters.only
             && !names.contains(&node.name)
@@ -123,7 +124,7 @@ pub fn choose(
         match check_node(pod, view, &filters, node, nominations) {
             Ok(()) => feasible.push(node),
             Err((plugin, verdict)) => {
-                refusal.nodes.push(NodeVerdict { node: node.name.clone(), plugin, verdict });
+                refusal.nodes.push(NodeVerdict { node, plugin, verdict });
             }
         }
         if feasible.len() >= wanted {
@@ -139,10 +140,10 @@ pub fn choose(
 }
 
 /// The verdict on a node that a plugin excluded by name.
-fn out_of_question(node: &NodeInfo, plugin: &'static str) -> NodeVerdict {
+fn out_of_question<'a>(node: &'a NodeInfo, plugin: &'static str) -> NodeVerdict<'a> {
     let reason = format!("node(s) didn't satisfy plugin(s) [{plugin}]");
     let verdict = Verdict::Unresolvable(vec![reason.into()]);
-    NodeVerdict { node: node.name.clone(), plugin, verdict }
+    NodeVerdict { node, plugin, verdict }
 }
 
 /// The total score of every feasible node.

@@ -1,12 +1,15 @@
 //! Why a Pod could not be placed, in the words that users and tools know.
 
-use crate::framework::{Reason, Verdict};
+use crate::{
+    framework::{Reason, Verdict},
+    node_info::NodeInfo,
+};
 use std::collections::BTreeMap;
 
 /// What one node was refused for.
-pub struct NodeVerdict {
+pub struct NodeVerdict<'a> {
     /// Which node.
-    pub node: String,
+    pub node: &'a NodeInfo,
     /// The plugin that refused it.
     pub plugin: &'static str,
     /// What it said.
@@ -15,22 +18,25 @@ pub struct NodeVerdict {
 
 /// Why no node was found.
 #[derive(Default)]
-pub struct Refusal {
+pub struct Refusal<'a> {
     /// How many nodes there are.
     pub total: usize,
     /// Node by node.
-    pub nodes: Vec<NodeVerdict>,
+    pub nodes: Vec<NodeVerdict<'a>>,
     /// Refused before any node was looked at: by which plugin, and why.
     pub before: Option<(&'static str, Vec<Reason>)>,
 }
 
-impl Refusal {
+impl Refusal<'_> {
     /// The plugins that refused, each once.
     pub fn plugins(&self) -> Vec<&'static str> {
         let before = self.before.iter().map(|(plugin, _)| *plugin);
-        let mut all: Vec<_> = before.chain(self.nodes.iter().map(|one| one.plugin)).collect();
-        all.sort_unstable();
-        all.dedup();
+        let mut all: Vec<&'static str> = Vec::new();
+        for plugin in before.chain(self.nodes.iter().map(|one| one.plugin)) {
+            if !all.contains(&plugin) {
+                all.push(plugin);
+            }
+        }
         all
     }
 
@@ -80,17 +86,18 @@ mod tests {
 
     #[test]
     fn reasons_are_counted_and_sorted_as_text() {
-        let refused = |node: &str, reasons: &[&'static str]| NodeVerdict {
-            node: node.into(),
+        let node = NodeInfo::named("a");
+        let refused = |reasons: &[&'static str]| NodeVerdict {
+            node: &node,
             plugin: "NodeResourcesFit",
             verdict: Verdict::Unschedulable(reasons.iter().map(|one| (*one).into()).collect()),
         };
         let refusal = Refusal {
             total: 3,
             nodes: vec![
-                refused("a", &["Insufficient cpu", "Insufficient memory"]),
-                refused("b", &["Insufficient memory"]),
-                refused("c", &["Insufficient cpu"]),
+                refused(&["Insufficient cpu", "Insufficient memory"]),
+                refused(&["Insufficient memory"]),
+                refused(&["Insufficient cpu"]),
             ],
             before: None,
         };

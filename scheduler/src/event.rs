@@ -36,6 +36,8 @@ pub enum Event<'a> {
     NamespaceChanged,
     /// A Service or an owner of Pods changed.
     WorkloadChanged,
+    /// A claim, a volume, a class or a node's drivers changed.
+    StorageChanged,
 }
 
 impl Event<'_> {

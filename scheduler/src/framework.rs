@@ -1,17 +1,20 @@
-//! What a plugin is: it may reject Pods before they queue, filter nodes, score nodes, and say which event could
-//! change its mind.
+//! What a plugin is: it may reject Pods before they queue, filter nodes, score nodes, and say which
+//! event could change its mind.
 //!
-//! A plugin keeps nothing between Pods. What it computes for one Pod lives in the boxed [`Filter`] or [`Scorer`] that
-//! it returns, so that a "what if" (a node without some Pods, in preemption) is simply another [`View`].
+//! A plugin keeps nothing between Pods. What it computes for one Pod lives in the boxed [`Filter`]
+//! or [`Scorer`] that it returns, so that a "what if" (a node without some Pods, in preemption) is
+//! simply another [`View`].
 
 use crate::{
     config::Config,
     event::Event,
     node_info::NodeInfo,
-    pod_info::{Namespaces, PodInfo},
+    pod_info::{AffinityTerm, Namespaces, PodInfo},
+    tally::{Counts, Ground, Question, Role, Tallies},
+    volumes::{Promised, Volumes},
     workloads::Workloads,
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, rc::Rc};
 
 /// Highest score of one plugin.
 pub const MAX_SCORE: i64 = 100;
@@ -51,22 +54,145 @@ impl Verdict {
 }
 
 /// The cluster at one moment, as plugins may look at it.
+#[derive(Clone)]
 pub struct View<'a> {
     /// All nodes whose object is known.
-    pub nodes: Vec<&'a NodeInfo>,
+    nodes: Rc<[&'a NodeInfo]>,
+    /// One of them, and what stands for it in a "what if".
+    swapped: Option<(&'a NodeInfo, &'a NodeInfo)>,
+    /// Counts over these nodes that are kept between decisions.
+    tallies: Option<&'a Tallies>,
     /// Labels of the namespaces.
     pub namespaces: &'a Namespaces,
     /// Services and the owners of Pods, for default spreading.
     pub workloads: &'a dyn Workloads,
+    /// Claims and volumes.
+    pub volumes: &'a dyn Volumes,
+    /// Volumes that are spoken for.
+    pub promised: &'a Promised,
     /// The scheduler's settings.
     pub config: &'a Config,
 }
 
+/// What surrounds nodes and Pods.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// Services and the owners of Pods.
+    pub workloads: &'a dyn Workloads,
+    /// Claims and volumes.
+    pub volumes: &'a dyn Volumes,
+}
+
 impl<'a> View<'a> {
-    /// The same cluster with one node replaced: a "what if".
-    pub fn with(&self, node: &'a NodeInfo) -> View<'a> {
-        let swap = |one: &&'a NodeInfo| if one.name == node.name { node } else { *one };
-        View { nodes: self.nodes.iter().map(swap).collect(), ..*self }
+    /// A cluster of these nodes.
+    pub fn new(
+        nodes: Vec<&'a NodeInfo>,
+        namespaces: &'a Namespaces,
+        promised: &'a Promised,
+        world: World<'a>,
+        config: &'a Config,
+    ) -> Self {
+        let World { workloads, volumes } = world;
+        let (swapped, tallies) = (None, None);
+        let nodes = nodes.into();
+        View { nodes, swapped, tallies, namespaces, workloads, volumes, promised, config }
+    }
+
+    /// The same, with counts that are kept over exactly these nodes.
+    pub fn counted(self, tallies: &'a Tallies) -> Self {
+        View { tallies: Some(tallies), ..self }
+    }
+
+    /// How many nodes there are.
+    pub fn total(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &'a NodeInfo> {
+        (0..self.nodes.len()).map(|at| self.node(at))
+    }
+
+    /// The node at a position.
+    pub fn node(&self, at: usize) -> &'a NodeInfo {
+        match self.swapped {
+            Some((old, new)) if std::ptr::eq(self.nodes[at], old) => new,
+            _ => self.nodes[at],
+        }
+    }
+
+    /// The node of a name.
+    pub fn named(&self, name: &str) -> Option<&'a NodeInfo> {
+        self.nodes().find(|node| node.name == name)
+    }
+
+    /// The same cluster with one of its nodes replaced: a "what if".
+    pub fn with(&self, old: &'a NodeInfo, new: &'a NodeInfo) -> View<'a> {
+        match self.swapped {
+            None => View { swapped: Some((old, new)), ..self.clone() },
+            Some((first, second)) if std::ptr::eq(second, old) => {
+                View { swapped: Some((first, new)), ..self.clone() }
+            }
+            // Two nodes at once: the kept counts are of no use.
+            Some(_) => {
+                let nodes = self.nodes().collect();
+                View { nodes, swapped: Some((old, new)), tallies: None, ..self.clone() }
+            }
+        }
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground {
+            nodes: &self.nodes,
+            swapped: self.swapped,
+            namespaces: self.namespaces,
+            tallies: self.tallies,
+        }
+    }
+
+    /// Counts Pods by the values of a node label, on nodes that have all needed labels.
+    pub fn count(&self, question: Question, label: &str, needed: &[String]) -> Counts {
+        Counts::of(&self.ground(), question, label, needed)
+    }
+
+    /// The same, but only on nodes that `wanted` accepts. Looks at all Pods.
+    pub fn count_on(
+        &self,
+        question: Question,
+        label: &str,
+        needed: &[String],
+        wanted: impl Fn(&NodeInfo) -> bool,
+    ) -> Counts {
+        Counts::on(&self.ground(), question, label, needed, wanted)
+    }
+
+    /// The different terms of a role that the Pods here have and that speak of `pod`.
+    pub fn terms_about(&self, role: Role, pod: &PodInfo) -> Vec<AffinityTerm> {
+        let mut found: Vec<AffinityTerm> = Vec::new();
+        let mut take = |term: &AffinityTerm| {
+            if term.matches(pod, self.namespaces) && !found.contains(term) {
+                found.push(term.clone());
+            }
+        };
+        let looked_at: Vec<&NodeInfo> = match (self.tallies, self.swapped) {
+            (None, _) => self.nodes().collect(),
+            (Some(tallies), swapped) => {
+                tallies.terms(role).for_each(&mut take);
+                swapped.map(|(_, new)| new).into_iter().collect()
+            }
+        };
+        for node in looked_at.into_iter().filter(|node| node.with_affinity > 0) {
+            node.pods.iter().flat_map(|pod| role.terms(pod)).for_each(&mut take);
+        }
+        found
+    }
+
+    /// How many nodes have an image.
+    pub fn nodes_with_image(&self, image: &str) -> usize {
+        match self.tallies {
+            Some(tallies) => tallies.nodes_with(image),
+            None => self.nodes().filter(|node| node.images.contains_key(image)).count(),
+        }
     }
 }
 
@@ -131,6 +257,12 @@ pub trait Plugin: Send + Sync {
         _feasible: &[&'a NodeInfo],
     ) -> Option<Box<dyn Scorer + 'a>> {
         None
+    }
+
+    /// Whether events of this sort can ever wake a Pod that this plugin has refused: asked once per
+    /// event, for all Pods together.
+    fn listens(&self, _event: &Event) -> bool {
+        true
     }
 
     /// Whether an event could make a Pod schedulable that this plugin has refused.

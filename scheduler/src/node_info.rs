@@ -1,7 +1,7 @@
 //! A node with the sums over its Pods, kept up to date as Pods come and go.
 
 use crate::{pod_info::PodInfo, resources::Resources, selector::Labels};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use std::{collections::HashMap, sync::Arc};
 
 /// A node as the scheduler sees it.
@@ -23,16 +23,20 @@ pub struct NodeInfo {
     pub pods: Vec<Arc<PodInfo>>,
     /// How many of them have any Pod (anti-)affinity.
     pub with_affinity: usize,
-    /// How many of them have required anti-affinity.
-    pub with_required_anti: usize,
+    /// The priority of the least important of them; nobody's is above `i32::MAX`.
+    pub lowest_priority: i32,
     /// Its images by name, with their size.
-    pub images: HashMap<String, i64>,
+    pub images: Arc<HashMap<String, i64>>,
+    /// It is cordoned.
+    pub cordoned: bool,
+    /// Its taints.
+    pub taints: Vec<Taint>,
 }
 
 impl NodeInfo {
     /// A node of which nothing is known yet.
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
+        Self { name: name.to_owned(), lowest_priority: i32::MAX, ..Self::default() }
     }
 
     /// Takes the object in.
@@ -42,15 +46,15 @@ impl NodeInfo {
         self.allocatable = Resources::parse(allocatable);
         self.allowed_pods =
             allocatable.and_then(|list| list.get("pods")).map_or(0, crate::resources::whole);
-        self.images = status
-            .and_then(|status| status.images.as_ref())
-            .into_iter()
-            .flatten()
-            .flat_map(|image| {
-                let size = image.size_bytes.unwrap_or(0);
-                image.names.iter().flatten().map(move |name| (name.clone(), size))
-            })
-            .collect();
+        let images = status.and_then(|status| status.images.as_ref());
+        let sizes = images.into_iter().flatten().flat_map(|image| {
+            let size = image.size_bytes.unwrap_or(0);
+            image.names.iter().flatten().map(move |name| (name.clone(), size))
+        });
+        self.images = Arc::new(sizes.collect());
+        let spec = node.spec.as_ref();
+        self.cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
+        self.taints = spec.and_then(|spec| spec.taints.clone()).unwrap_or_default();
         self.node = Some(node);
     }
 
@@ -60,7 +64,7 @@ impl NodeInfo {
         self.scoring.0 += pod.scoring.0;
         self.scoring.1 += pod.scoring.1;
         self.with_affinity += usize::from(!pod.affinity.is_empty());
-        self.with_required_anti += usize::from(!pod.affinity.required_anti.is_empty());
+        self.lowest_priority = self.lowest_priority.min(pod.priority);
         self.pods.push(pod);
     }
 
@@ -72,7 +76,10 @@ impl NodeInfo {
         self.scoring.0 -= pod.scoring.0;
         self.scoring.1 -= pod.scoring.1;
         self.with_affinity -= usize::from(!pod.affinity.is_empty());
-        self.with_required_anti -= usize::from(!pod.affinity.required_anti.is_empty());
+        if pod.priority == self.lowest_priority {
+            let priorities = self.pods.iter().map(|pod| pod.priority);
+            self.lowest_priority = priorities.min().unwrap_or(i32::MAX);
+        }
         Some(pod)
     }
 

@@ -32,7 +32,7 @@ impl HostPort {
 }
 
 /// A compiled Pod (anti-)affinity term.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AffinityTerm {
     /// Which Pods.
     pub selector: Selector,
@@ -64,6 +64,13 @@ impl AffinityTerm {
         }
     }
 
+    /// Whether the term speaks of a Pod, as far as can be told without the namespaces' labels.
+    pub fn may_match(&self, pod: &PodInfo) -> bool {
+        let named = self.namespaces.iter().any(|one| *one == pod.namespace);
+        (named || self.namespace_selector.is_some())
+            && self.selector.matches(pod.pod.metadata.labels.as_ref())
+    }
+
     /// Whether the term speaks of a Pod.
     pub fn matches(&self, pod: &PodInfo, namespaces: &Namespaces) -> bool {
         let listed = self.namespaces.iter().any(|one| *one == pod.namespace);
@@ -77,7 +84,7 @@ impl AffinityTerm {
 }
 
 /// All (anti-)affinity terms of a Pod.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Affinity {
     /// Must be near.
     pub required: Vec<AffinityTerm>,
@@ -123,6 +130,15 @@ impl Affinity {
     }
 }
 
+/// A claim that a Pod uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// It is made for the Pod alone.
+    pub ephemeral: bool,
+}
+
 /// A Pod as the scheduler sees it.
 #[derive(Clone, Debug)]
 pub struct PodInfo {
@@ -148,6 +164,8 @@ pub struct PodInfo {
     pub node_selector: Selector,
     /// Required node affinity: alternatives; `None` when there is none.
     pub node_terms: Option<Vec<NodeTerm>>,
+    /// The claims that it uses.
+    pub claims: Vec<Claim>,
     /// Its tolerations.
     pub tolerations: Vec<Toleration>,
     /// It is being deleted.
@@ -178,11 +196,22 @@ impl PodInfo {
             node_terms: required.map(|selector| {
                 selector.node_selector_terms.iter().map(NodeTerm::compile).collect()
             }),
+            claims: claims(spec, meta.name.as_deref().unwrap_or_default()),
             tolerations: spec.tolerations.clone().unwrap_or_default(),
             terminating: meta.deletion_timestamp.is_some(),
             namespace,
             pod,
         }
+    }
+
+    /// Whether another version of this Pod counts the same on its node.
+    pub fn counts_like(&self, other: &Self) -> bool {
+        self.terminating == other.terminating
+            && self.priority == other.priority
+            && self.requests == other.requests
+            && self.scoring == other.scoring
+            && self.pod.metadata.labels == other.pod.metadata.labels
+            && self.affinity == other.affinity
     }
 
     /// `namespace/name`.
@@ -207,6 +236,20 @@ impl PodInfo {
         let phase = self.pod.status.as_ref().and_then(|status| status.phase.as_deref());
         matches!(phase, Some("Succeeded" | "Failed"))
     }
+}
+
+/// The claims of a Pod.
+fn claims(spec: &PodSpec, pod: &str) -> Vec<Claim> {
+    let volumes = spec.volumes.iter().flatten();
+    volumes
+        .filter_map(|volume| {
+            if let Some(source) = &volume.persistent_volume_claim {
+                return Some(Claim { name: source.claim_name.clone(), ephemeral: false });
+            }
+            volume.ephemeral.as_ref()?;
+            Some(Claim { name: format!("{pod}-{}", volume.name), ephemeral: true })
+        })
+        .collect()
 }
 
 /// The host ports of containers and of sidecars.

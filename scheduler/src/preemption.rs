@@ -1,18 +1,21 @@
-//! Makes room for a Pod by choosing less important Pods to end, as few and as unimportant as possible.
+//! Makes room for a Pod by choosing less important Pods to end, as few and as unimportant as
+//! possible.
 //!
-//! Works by "what if" views: a node without its less important Pods, to which they are given back one by one, the most
-//! important first, as long as the new Pod still fits. Those that can't be given back are the victims.
+//! Works by "what if" views: a node without its less important Pods, to which they are given back
+//! one by one, the most important first, as long as the new Pod still fits. Those that can't be
+//! given back are the victims.
 
 use crate::{
     cache::Nominations,
     cycle::{Filters, check_node},
     diagnosis::{self, Refusal},
-    framework::{Verdict, View},
+    framework::{Reason, Verdict, View},
     node_info::NodeInfo,
     pod_info::PodInfo,
     selector::Selector,
 };
-use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+use jiff::Timestamp;
+use std::{cmp::Reverse, sync::Arc};
 
 /// At least so many nodes are tried in a large cluster.
 const MIN_CANDIDATES: usize = 100;
@@ -66,21 +69,18 @@ pub fn decide(
         let text = "preemption: not eligible due to a terminating pod on the nominated node.";
         return Decision::No(text.into());
     }
-    let by_name: HashMap<&str, &NodeInfo> =
-        view.nodes.iter().map(|node| (node.name.as_str(), *node)).collect();
-    let limit = MIN_CANDIDATES.max(view.nodes.len() / 10);
+    let limit = MIN_CANDIDATES.max(view.total() / 10);
     let mut candidates = Vec::new();
-    let mut reasons: Vec<String> = Vec::new();
+    let mut reasons: Vec<Reason> = Vec::new();
     for one in &refusal.nodes {
-        let helpful = matches!(one.verdict, Verdict::Unschedulable(_));
-        let Some(node) = by_name.get(one.node.as_str()).filter(|_| helpful) else {
+        if !matches!(one.verdict, Verdict::Unschedulable(_)) {
             reasons.push("Preemption is not helpful for scheduling".into());
             continue;
-        };
+        }
         if candidates.len() >= limit {
             break;
         }
-        match room(pod, view, node, nominations, budgets) {
+        match room(pod, view, one.node, nominations, budgets) {
             Ok(candidate) => candidates.push(candidate),
             Err(why) => reasons.extend(why),
         }
@@ -88,7 +88,7 @@ pub fn decide(
     match cheapest(candidates) {
         Some(found) => Decision::Yes { node: found.node, victims: found.victims },
         None => {
-            let counted = diagnosis::count(refusal.total, reasons.iter().map(String::as_str));
+            let counted = diagnosis::count(refusal.total, reasons.iter().map(AsRef::as_ref));
             Decision::No(format!("preemption: {counted}"))
         }
     }
@@ -105,8 +105,7 @@ pub fn found(node: &str, victims: usize) -> String {
 /// Whether earlier victims of this Pod are still ending.
 fn victims_still_end(pod: &PodInfo, view: &View) -> bool {
     let Some(nominated) = pod.nominated_node() else { return false };
-    let node = view.nodes.iter().find(|node| node.name == nominated);
-    node.is_some_and(|node| {
+    view.named(nominated).is_some_and(|node| {
         node.pods
             .iter()
             .any(|one| one.terminating && one.priority < pod.priority && was_preempted(one))
@@ -130,25 +129,29 @@ fn room(
     node: &NodeInfo,
     nominations: &Nominations,
     budgets: &[Budget],
-) -> Result<Candidate, Vec<String>> {
+) -> Result<Candidate, Vec<Reason>> {
+    let nobody = || Err(vec!["No preemption victims found for incoming pod".into()]);
+    if node.lowest_priority >= pod.priority {
+        return nobody();
+    }
     let mut lesser: Vec<Arc<PodInfo>> =
         node.pods.iter().filter(|one| one.priority < pod.priority).cloned().collect();
     if lesser.is_empty() {
-        return Err(vec!["No preemption victims found for incoming pod".into()]);
+        return nobody();
     }
     let mut without = node.clone();
     for one in &lesser {
         without.remove_pod(&one.uid);
     }
     let fits = |what_if: &NodeInfo| {
-        let view = view.with(what_if);
+        let view = view.with(node, what_if);
         let filters = Filters::prepare(pod, &view)?;
         check_node(pod, &view, &filters, what_if, nominations)
     };
     if let Err((_, verdict)) = fits(&without) {
-        return Err(verdict.reasons().iter().map(ToString::to_string).collect());
+        return Err(verdict.reasons().to_vec());
     }
-    lesser.sort_by_key(|one| importance(one));
+    lesser.sort_by_cached_key(|one| importance(one));
     let (guarded, free) = split(lesser, budgets);
     let mut victims = Vec::new();
     let mut broken_budgets = 0;
@@ -167,14 +170,14 @@ fn room(
 }
 
 /// Sorts the most important Pod first: priority, then age.
-fn importance(pod: &PodInfo) -> (Reverse<i32>, Option<String>, String) {
+fn importance(pod: &PodInfo) -> (Reverse<i32>, Option<Timestamp>, String) {
     (Reverse(pod.priority), start_time(pod), pod.uid.clone())
 }
 
-/// When a Pod was started, in a form that sorts by time.
-fn start_time(pod: &PodInfo) -> Option<String> {
+/// When a Pod was started.
+fn start_time(pod: &PodInfo) -> Option<Timestamp> {
     let status = pod.pod.status.as_ref()?;
-    status.start_time.as_ref().map(|time| time.0.to_string())
+    status.start_time.as_ref().map(|time| time.0)
 }
 
 /// Parts the Pods into those whose end would break a budget and the others.

@@ -1,4 +1,5 @@
-//! Amounts of resources as plain integers, because the hot loops add and compare them millions of times.
+//! Amounts of resources as plain integers, because the hot loops add and compare them millions of
+//! times.
 
 use k8s_openapi::{
     api::core::v1::{Container, ContainerStatus, Pod},
@@ -73,7 +74,8 @@ impl Resources {
         }
     }
 
-    /// Replaces the amounts that `list` names: requests of the whole Pod win over the sum of its containers.
+    /// Replaces the amounts that `list` names: requests of the whole Pod win over the sum of its
+    /// containers.
     fn replace_by(&mut self, list: &BTreeMap<String, Quantity>) {
         let whole_pod = Self::parse(Some(list));
         if list.contains_key("cpu") {
@@ -97,7 +99,8 @@ impl Resources {
     }
 }
 
-/// What a Pod asks for: the larger of its containers' sum and its most demanding init step, plus overhead.
+/// What a Pod asks for: the larger of its containers' sum and its most demanding init step, plus
+/// overhead.
 ///
 /// Init containers that keep running (restart policy `Always`) count from their start on.
 pub fn requests(pod: &Pod) -> Resources {
@@ -111,7 +114,8 @@ pub fn requests(pod: &Pod) -> Resources {
     })
 }
 
-/// Cpu and memory as scoring sees them: a container that asks for nothing still counts as something.
+/// Cpu and memory as scoring sees them: a container that asks for nothing still counts as
+/// something.
 pub fn scoring_requests(pod: &Pod) -> (i64, i64) {
     let all = total(pod, |container, _| {
         let spec = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
@@ -167,7 +171,8 @@ pub fn whole(quantity: &Quantity) -> i64 {
     amount(&quantity.0, 1)
 }
 
-/// A quantity times `scale`, rounded up. The API server has validated it; what it can't read counts as zero.
+/// A quantity times `scale`, rounded up. The API server has validated it; what it can't read counts
+/// as zero.
 fn amount(text: &str, scale: i128) -> i64 {
     let end = text.find(|c: char| !c.is_ascii_digit() && !".+-".contains(c)).unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub type Labels = BTreeMap<String, String>;
 
 /// One demand on one label.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Demand {
     /// The label has one of the values.
     In(Vec<String>),
@@ -29,7 +29,7 @@ enum Demand {
 }
 
 /// A conjunction of demands. Without demands it matches everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     demands: Vec<(String, Demand)>,
     /// No selector was given: it matches nothing.
@@ -177,8 +177,7 @@ pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 /// The first taint that forbids scheduling and that no toleration accepts.
-pub fn untolerated<'a>(node: &'a Node, tolerations: &[Toleration]) -> Option<&'a Taint> {
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref())?;
+pub fn untolerated<'a>(taints: &'a [Taint], tolerations: &[Toleration]) -> Option<&'a Taint> {
     taints.iter().find(|taint| {
         matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute")
             && !tolerations.iter().any(|toleration| tolerates(toleration, taint))

@@ -1,8 +1,8 @@
 //! The running scheduler: informers feed the state, one loop decides, tasks write.
 
 use crate::{
-    actions::Actions, config::Config, preemption::Budget, selector::Selector, state::State,
-    workloads::FromInformers,
+    actions::Actions, config::Config, framework::World, pod_info::PodInfo, preemption::Budget,
+    selector::Selector, state::State, volumes, workloads::FromInformers,
 };
 use client::{Change, Client, Informer, Informers};
 use k8s_openapi::api::{
@@ -46,6 +46,7 @@ struct Sources {
     namespaces: Informer<Namespace>,
     budgets: Informer<PodDisruptionBudget>,
     workloads: FromInformers,
+    volumes: Arc<volumes::FromInformers>,
 }
 
 impl Sources {
@@ -56,6 +57,7 @@ impl Sources {
             namespaces: informers.of(),
             budgets: informers.of(),
             workloads: FromInformers::new(informers),
+            volumes: Arc::new(volumes::FromInformers::new(informers)),
         }
     }
 
@@ -65,6 +67,7 @@ impl Sources {
         self.namespaces.synced().await;
         self.budgets.synced().await;
         self.workloads.synced().await;
+        self.volumes.synced().await;
     }
 
     /// How many more Pods of each budget may be disturbed.
@@ -82,19 +85,23 @@ impl Sources {
 
     /// From now on every change goes into the state; and everything that is there already.
     ///
-    /// A handler outlives the term of a leader, so it holds the state only weakly.
-    fn feed(&self, shared: &Arc<Shared>) {
+    /// A handler may outlive the term of a leader for a moment, so it holds the state only weakly.
+    fn feed(&self, shared: &Arc<Shared>, shutdown: &Shutdown) {
         let weak = Arc::downgrade(shared);
-        self.pods.on_event(move |change| {
-            with(&weak, |state| match change {
+        self.pods.on_event_until(shutdown, move |change| {
+            // What takes long is computed before the state is locked.
+            match change {
                 Change::Added(pod) | Change::Updated { new: pod, .. } => {
-                    state.pod_set(pod, Instant::now());
+                    let info = Arc::new(PodInfo::new(pod));
+                    with(&weak, |state| state.info_set(info, Instant::now()));
                 }
-                Change::Deleted(pod) => state.pod_removed(pod, Instant::now()),
-            });
+                Change::Deleted(pod) => {
+                    with(&weak, |state| state.pod_removed(pod, Instant::now()));
+                }
+            }
         });
         let weak = Arc::downgrade(shared);
-        self.nodes.on_event(move |change| {
+        self.nodes.on_event_until(shutdown, move |change| {
             with(&weak, |state| match change {
                 Change::Added(node) | Change::Updated { new: node, .. } => {
                     state.node_set(node, Instant::now());
@@ -106,7 +113,7 @@ impl Sources {
             });
         });
         let weak = Arc::downgrade(shared);
-        self.namespaces.on_event(move |change| {
+        self.namespaces.on_event_until(shutdown, move |change| {
             with(&weak, |state| {
                 let (namespace, there) = match change {
                     Change::Added(one) | Change::Updated { new: one, .. } => (one, true),
@@ -117,11 +124,15 @@ impl Sources {
                 state.namespace_set(name, there.then_some(labels), Instant::now());
             });
         });
+        let weak = Arc::downgrade(shared);
+        self.volumes.on_change(shutdown, move || {
+            with(&weak, |state| state.storage_changed(Instant::now()));
+        });
         self.fill(shared);
     }
 
-    /// Takes in what the informers hold. What vanishes meanwhile is not taken in: the informer is asked again under
-    /// the state's lock, and its handlers wait for that lock.
+    /// Takes in what the informers hold. What vanishes meanwhile is not taken in: the informer is
+    /// asked again under the state's lock, and its handlers wait for that lock.
     fn fill(&self, shared: &Arc<Shared>) {
         for node in self.nodes.list() {
             let mut state = shared.state.lock();
@@ -157,7 +168,8 @@ fn with(shared: &Weak<Shared>, change: impl FnOnce(&mut State)) {
     shared.changed.notify_one();
 }
 
-/// Asks for the informers that [`run`] needs, so that a standby has them filled when its turn comes.
+/// Asks for the informers that [`run`] needs, so that a standby has them filled when its turn
+/// comes.
 pub fn warm(informers: &Informers) {
     Sources::new(informers);
 }
@@ -179,9 +191,9 @@ pub async fn run(
     }
     let shared =
         Arc::new(Shared { state: Mutex::new(State::new(config.clone())), changed: Notify::new() });
-    sources.feed(&shared);
+    sources.feed(&shared, &shutdown);
     tracing::info!(nodes = sources.nodes.list().len(), "scheduling");
-    let actions = Arc::new(Actions::new(&config, client, shared.clone()));
+    let actions = Arc::new(Actions::new(&config, client, shared.clone(), sources.volumes.clone()));
     let writers = Arc::new(Semaphore::new(config.parallelism));
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
@@ -190,7 +202,8 @@ pub async fn run(
         };
         let outcome = {
             let mut state = shared.state.lock();
-            state.step(&sources.workloads, &|| sources.budgets(), Instant::now())
+            let world = World { workloads: &sources.workloads, volumes: &*sources.volumes };
+            state.step(world, &|| sources.budgets(), Instant::now())
         };
         if let Some(outcome) = outcome {
             let actions = actions.clone();

@@ -1,16 +1,18 @@
-//! The scheduler's whole memory, and what every change in the cluster does to it. Synchronous and without any I/O.
+//! The scheduler's whole memory, and what every change in the cluster does to it. Synchronous and
+//! without any I/O.
 
 use crate::{
-    cache::{Cache, Nominations},
+    cache::Cache,
     config::Config,
     cycle::choose,
     event::Event,
-    framework::View,
+    framework::{View, World},
+    plugins::volume_binding,
     pod_info::PodInfo,
     preemption::{self, Budget, Decision},
     queue::Queue,
     selector::Labels,
-    workloads::Workloads,
+    volumes::{Plan, Promised},
 };
 use k8s_openapi::api::core::v1::{Node, Pod};
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub enum Outcome {
         info: Arc<PodInfo>,
         /// Where to.
         node: String,
+        /// What its claims need before.
+        volumes: Plan,
     },
     /// Tell that the Pod can't be placed.
     Refuse {
@@ -40,6 +44,12 @@ pub enum Outcome {
     },
 }
 
+/// What was found for a Pod.
+enum Choice {
+    Node { node: String, volumes: Plan },
+    Nothing { decision: Decision, message: String, plugins: Vec<&'static str> },
+}
+
 /// The cluster picture and the queue.
 pub struct State {
     config: Config,
@@ -47,6 +57,8 @@ pub struct State {
     pub cache: Cache,
     /// The queue.
     pub queue: Queue,
+    /// Volumes that were promised to claims of Pods which are not bound yet.
+    promised: Promised,
     start: usize,
 }
 
@@ -54,7 +66,7 @@ impl State {
     /// An empty memory.
     pub fn new(config: Config) -> Self {
         let queue = Queue::new(&config);
-        Self { config, cache: Cache::default(), queue, start: 0 }
+        Self { config, cache: Cache::default(), queue, promised: Promised::new(), start: 0 }
     }
 
     /// Whether a Pod is for this scheduler.
@@ -65,7 +77,11 @@ impl State {
 
     /// A Pod appeared or changed.
     pub fn pod_set(&mut self, pod: Arc<Pod>, now: Instant) {
-        let info = Arc::new(PodInfo::new(pod));
+        self.info_set(Arc::new(PodInfo::new(pod)), now);
+    }
+
+    /// The same, with everything about the Pod computed already.
+    pub fn info_set(&mut self, info: Arc<PodInfo>, now: Instant) {
         if info.is_finished() {
             self.pod_gone(&info, now);
         } else if info.node_name().is_some() {
@@ -123,11 +139,7 @@ impl State {
 
     /// A namespace appeared, changed (its labels are given) or went away.
     pub fn namespace_set(&mut self, name: &str, labels: Option<Labels>, now: Instant) {
-        let before = match labels.clone() {
-            Some(labels) => self.cache.namespaces.insert(name.to_owned(), labels),
-            None => self.cache.namespaces.remove(name),
-        };
-        if before != labels {
+        if self.cache.set_namespace(name, labels) {
             self.queue.happened(&Event::NamespaceChanged, now);
         }
     }
@@ -135,65 +147,99 @@ impl State {
     /// Takes the next Pod and decides. `None`: nothing to do now.
     pub fn step(
         &mut self,
-        workloads: &dyn Workloads,
+        world: World,
         budgets: &dyn Fn() -> Vec<Budget>,
         now: Instant,
     ) -> Option<Outcome> {
         let info = self.queue.pop(now)?;
-        let nominations = self.cache.nominations();
-        let nominated = self.cache.nomination(&info.uid).map(str::to_owned);
-        let view = View {
-            nodes: self.cache.nodes().collect(),
-            namespaces: &self.cache.namespaces,
-            workloads,
-            config: &self.config,
-        };
         let mut start = self.start;
-        let choice = choose(&info, &view, &nominations, nominated.as_deref(), &mut start);
-        let refusal = match choice {
-            Ok(node) => {
-                drop(view);
-                self.start = start;
+        let choice = self.choose(&info, world, budgets, &mut start);
+        self.start = start;
+        Some(match choice {
+            Choice::Node { node, volumes } => {
+                self.promise(&volumes);
                 self.cache.assume(info.clone(), &node);
-                return Some(Outcome::Bind { info, node });
+                Outcome::Bind { info, node, volumes }
+            }
+            Choice::Nothing { decision, message, plugins } => {
+                self.queue.refused(&info.uid, &plugins, now);
+                self.refuse(info, decision, message)
+            }
+        })
+    }
+
+    /// Looks for a node, or for room that could be made.
+    fn choose(
+        &self,
+        info: &PodInfo,
+        world: World,
+        budgets: &dyn Fn() -> Vec<Budget>,
+        start: &mut usize,
+    ) -> Choice {
+        let nominations = self.cache.nominations();
+        let nodes = self.cache.nodes().collect();
+        let view = View::new(nodes, self.cache.namespaces(), &self.promised, world, &self.config)
+            .counted(self.cache.tallies());
+        let nominated = nominations.node(&info.uid);
+        let refusal = match choose(info, &view, nominations, nominated, start) {
+            Ok(node) => {
+                let chosen = self.cache.node(&node);
+                let plan = chosen.and_then(|node| volume_binding::plan(info, &view, node));
+                return Choice::Node { node, volumes: plan.unwrap_or_default() };
             }
             Err(refusal) => refusal,
         };
         let decision = match refusal.total {
             0 => Decision::No(String::new()),
-            _ => preemption::decide(&info, &view, &refusal, &nominations, &budgets()),
+            _ => preemption::decide(info, &view, &refusal, nominations, &budgets()),
         };
-        drop(view);
-        self.start = start;
-        self.queue.refused(&info.uid, refusal.plugins(), now);
-        Some(self.refuse(info, decision, &nominations, |after| refusal.message(after)))
+        let message = match &decision {
+            Decision::No(after) => refusal.message(after),
+            Decision::Yes { node, victims } => {
+                refusal.message(&preemption::found(node, victims.len()))
+            }
+        };
+        Choice::Nothing { decision, message, plugins: refusal.plugins() }
+    }
+
+    /// Keeps the volumes of a plan from others.
+    fn promise(&mut self, plan: &Plan) {
+        for (volume, claim) in &plan.bind {
+            let name = volume.metadata.name.clone().unwrap_or_default();
+            self.promised.insert(name, volume_binding::key(claim));
+        }
+    }
+
+    /// The volumes of a plan are bound, or won't be.
+    pub fn kept(&mut self, plan: &Plan) {
+        for (volume, _) in &plan.bind {
+            self.promised.remove(volume.metadata.name.as_deref().unwrap_or_default());
+        }
+    }
+
+    /// A claim, a volume, a class or a node's drivers changed.
+    pub fn storage_changed(&mut self, now: Instant) {
+        self.queue.happened(&Event::StorageChanged, now);
     }
 
     /// Remembers what preemption decided.
-    fn refuse(
-        &mut self,
-        info: Arc<PodInfo>,
-        decision: Decision,
-        nominations: &Nominations,
-        message: impl Fn(&str) -> String,
-    ) -> Outcome {
+    fn refuse(&mut self, info: Arc<PodInfo>, decision: Decision, message: String) -> Outcome {
         match decision {
             Decision::No(after) => {
-                let nominated = self.cache.nomination(&info.uid).map(str::to_owned);
-                // Room that can't be had any more is kept for nobody, except while victims are still ending.
+                // Room that can't be had any more is kept for nobody, except while victims are
+                // still ending.
                 let ending = after.contains("terminating pod on the nominated node");
-                let nominated = nominated.filter(|_| ending);
+                let nominated = self.cache.nominations().node(&info.uid);
+                let nominated = nominated.filter(|_| ending).map(str::to_owned);
                 self.cache.nominate(&info, nominated.as_deref());
-                let message = message(&after);
                 Outcome::Refuse { info, message, nominated, victims: vec![], displaced: vec![] }
             }
             Decision::Yes { node, victims } => {
-                let displaced = nominations.after(&info, &node);
+                let displaced = self.cache.nominations().after(&info, &node);
                 for one in &displaced {
                     self.cache.nominate(one, None);
                 }
                 self.cache.nominate(&info, Some(&node));
-                let message = message(&preemption::found(&node, victims.len()));
                 Outcome::Refuse { info, message, nominated: Some(node), victims, displaced }
             }
         }

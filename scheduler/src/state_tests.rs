@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     selector::Selector,
-    testing::{Fixed, asking, config, node, pod, sized},
+    testing::{Fixed, asking, config, fixed, node, pod, sized},
 };
 use serde_json::{Value, json};
 
@@ -39,9 +39,9 @@ impl Script {
             };
             budgets.iter().map(one).collect()
         };
-        match self.state.step(&Fixed(None), &read, self.now) {
+        match self.state.step(fixed(&Fixed(None)), &read, self.now) {
             None => "nothing".into(),
-            Some(Outcome::Bind { info, node }) => format!("{} to {node}", info.name),
+            Some(Outcome::Bind { info, node, .. }) => format!("{} to {node}", info.name),
             Some(Outcome::Refuse { info, message, victims, .. }) => {
                 let victims: Vec<_> = victims.iter().map(|one| one.name.as_str()).collect();
                 format!("{}: {message} {}", info.name, victims.join(",")).trim_end().to_owned()

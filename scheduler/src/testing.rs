@@ -2,12 +2,17 @@
 
 use crate::{
     config::Config,
+    framework::World,
     node_info::NodeInfo,
     pod_info::{Namespaces, PodInfo},
     selector::Selector,
+    volumes::Volumes,
     workloads::Workloads,
 };
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::{CSINode, StorageClass},
+};
 use serde_json::{Value, json};
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,6 +23,36 @@ impl Workloads for Fixed {
     fn selector(&self, _pod: &PodInfo) -> Option<Selector> {
         self.0.clone()
     }
+}
+
+/// There are no volumes.
+pub(crate) struct NoVolumes;
+
+impl Volumes for NoVolumes {
+    fn claim(&self, _namespace: &str, _name: &str) -> Option<Arc<PersistentVolumeClaim>> {
+        None
+    }
+
+    fn volume(&self, _name: &str) -> Option<Arc<PersistentVolume>> {
+        None
+    }
+
+    fn of_class(&self, _class: &str) -> Vec<Arc<PersistentVolume>> {
+        vec![]
+    }
+
+    fn class(&self, _name: &str) -> Option<Arc<StorageClass>> {
+        None
+    }
+
+    fn drivers(&self, _node: &str) -> Option<Arc<CSINode>> {
+        None
+    }
+}
+
+/// These workloads and no volumes.
+pub(crate) fn fixed(workloads: &Fixed) -> World<'_> {
+    World { workloads, volumes: &NoVolumes }
 }
 
 /// A Pod of this name and spec; `spec.labels` become its labels.

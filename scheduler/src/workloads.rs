@@ -1,4 +1,5 @@
-//! Which Pods belong together when a Pod says nothing itself: those behind its Services and of its owner.
+//! Which Pods belong together when a Pod says nothing itself: those behind its Services and of its
+//! owner.
 
 use crate::{pod_info::PodInfo, selector::Selector};
 use client::{Informer, Informers};
@@ -70,9 +71,10 @@ impl Workloads for FromInformers {
             let Some(wanted) = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()) else {
                 continue;
             };
-            let selector = Selector::equal(wanted);
-            if !wanted.is_empty() && selector.matches(pod.pod.metadata.labels.as_ref()) {
-                all.and(selector);
+            let labels = pod.pod.metadata.labels.as_ref();
+            let has = |(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value);
+            if !wanted.is_empty() && wanted.iter().all(has) {
+                all.and(Selector::equal(wanted));
             }
         }
         let owners = pod.pod.metadata.owner_references.iter().flatten();

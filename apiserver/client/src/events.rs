@@ -59,7 +59,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// For a component (`kubelet`, `default-scheduler`, `job-controller`) on a host. Must be called
+    /// For a component (`kubelet`, `default-scheduler`, `job-controller`) and an instance of it:
+    /// the host for events of the core form, `<component>-<host>` for the others. Must be called
     /// inside a tokio runtime; the task ends with the last clone.
     pub fn new(client: Client, component: &str, instance: &str) -> Self {
         let (queue, raised) = mpsc::channel(QUEUE);

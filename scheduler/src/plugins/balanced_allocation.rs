@@ -1,4 +1,5 @@
-//! Prefers nodes on which cpu and memory would be used to the same degree, so that neither is left stranded.
+//! Prefers nodes on which cpu and memory would be used to the same degree, so that neither is left
+//! stranded.
 
 use crate::{
     event::Event,

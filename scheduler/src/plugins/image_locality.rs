@@ -1,5 +1,5 @@
-//! Prefers nodes that already have a Pod's images, the more the bigger they are; images that are on few nodes count
-//! less, so that not all Pods of an image end up on one node.
+//! Prefers nodes that already have a Pod's images, the more the bigger they are; images that are on
+//! few nodes count less, so that not all Pods of an image end up on one node.
 
 use crate::{
     event::Event,
@@ -58,8 +58,7 @@ impl Plugin for ImageLocality {
             .filter_map(|container| container.image.as_deref())
             .map(|image| {
                 let image = normalized(image);
-                let have = view.nodes.iter().filter(|node| node.images.contains_key(&image));
-                let share = have.count() as f64 / view.nodes.len() as f64;
+                let share = view.nodes_with_image(&image) as f64 / view.total() as f64;
                 (image, share)
             })
             .collect();

@@ -1,5 +1,5 @@
-//! The plugins, one per file, and the table that orders them. The order is the order in which nodes are filtered,
-//! so it decides which of several reasons a user sees.
+//! The plugins, one per file, and the table that orders them. The order is the order in which nodes
+//! are filtered, so it decides which of several reasons a user sees.
 
 mod balanced_allocation;
 mod image_locality;
@@ -9,9 +9,13 @@ mod node_name;
 mod node_ports;
 mod node_resources_fit;
 mod node_unschedulable;
+mod node_volume_limits;
 mod pod_topology_spread;
 mod scheduling_gates;
 mod taint_toleration;
+pub mod volume_binding;
+mod volume_restrictions;
+mod volume_zone;
 
 use crate::framework::Plugin;
 
@@ -24,6 +28,10 @@ pub const PLUGINS: &[&dyn Plugin] = &[
     &node_affinity::NodeAffinity,
     &node_ports::NodePorts,
     &node_resources_fit::NodeResourcesFit,
+    &volume_restrictions::VolumeRestrictions,
+    &node_volume_limits::NodeVolumeLimits,
+    &volume_binding::VolumeBinding,
+    &volume_zone::VolumeZone,
     &pod_topology_spread::PodTopologySpread,
     &inter_pod_affinity::InterPodAffinity,
     &balanced_allocation::BalancedAllocation,

@@ -21,7 +21,8 @@ pub fn required_match(pod: &PodInfo, node: &Node) -> bool {
         && pod.node_terms.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(node)))
 }
 
-/// The only nodes that can match, when every alternative names its nodes (as Pods of a DaemonSet do).
+/// The only nodes that can match, when every alternative names its nodes (as Pods of a DaemonSet
+/// do).
 fn named_nodes(pod: &PodInfo) -> Option<Vec<String>> {
     let mut all = Vec::new();
     for term in pod.node_terms.as_ref()? {
@@ -80,6 +81,10 @@ impl Plugin for NodeAffinity {
         };
         let terms: Vec<_> = preferred.iter().map(compiled).collect();
         (!terms.is_empty()).then(|| Box::new(Preferred { terms }) as Box<dyn Scorer>)
+    }
+
+    fn listens(&self, event: &Event) -> bool {
+        event.node().is_some() || matches!(event, Event::SelfChanged { .. })
     }
 
     fn wakes(&self, event: &Event, pod: &PodInfo) -> bool {

@@ -26,6 +26,10 @@ impl Plugin for NodeName {
         }))
     }
 
+    fn listens(&self, event: &Event) -> bool {
+        event.node().is_some() || matches!(event, Event::SelfChanged { .. })
+    }
+
     fn wakes(&self, event: &Event, pod: &PodInfo) -> bool {
         event.node().is_some_and(|node| pod.node_name() == Some(node.name.as_str()))
     }

@@ -35,6 +35,10 @@ impl Plugin for NodePorts {
         }))
     }
 
+    fn listens(&self, event: &Event) -> bool {
+        matches!(event, Event::NodeAdded(_) | Event::PodGone(_))
+    }
+
     fn wakes(&self, event: &Event, pod: &PodInfo) -> bool {
         match event {
             Event::NodeAdded(node) => !conflicts(pod, node),

@@ -77,6 +77,14 @@ impl Plugin for NodeResourcesFit {
         Some(Box::new(LeastAllocated { pod }))
     }
 
+    fn listens(&self, event: &Event) -> bool {
+        match event {
+            Event::PodChanged { old, new } => old.requests != new.requests,
+            Event::PodGone(_) | Event::SelfChanged { .. } => true,
+            _ => event.node().is_some(),
+        }
+    }
+
     fn wakes(&self, event: &Event, pod: &PodInfo) -> bool {
         match event {
             Event::NodeAdded(node) => fits_empty(pod, node),
@@ -104,12 +112,11 @@ impl Scorer for LeastAllocated<'_> {
         };
         let (cpu, memory) =
             (node.scoring.0 + self.pod.scoring.0, node.scoring.1 + self.pod.scoring.1);
-        let parts: Vec<i64> =
-            [free(cpu, node.allocatable.milli_cpu), free(memory, node.allocatable.memory)]
-                .into_iter()
-                .flatten()
-                .collect();
-        let count = i64::try_from(parts.len()).unwrap_or(0);
-        if count == 0 { 0 } else { parts.iter().sum::<i64>() / count }
+        let of_cpu = free(cpu, node.allocatable.milli_cpu);
+        match (of_cpu, free(memory, node.allocatable.memory)) {
+            (Some(cpu), Some(memory)) => (cpu + memory) / 2,
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => 0,
+        }
     }
 }

@@ -21,11 +21,6 @@ fn tolerated(pod: &PodInfo) -> bool {
     pod.tolerations.iter().any(|toleration| tolerates(toleration, &taint))
 }
 
-/// Whether the node is cordoned.
-fn cordoned(node: &NodeInfo) -> bool {
-    node.object().spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false)
-}
-
 impl Plugin for NodeUnschedulable {
     fn name(&self) -> &'static str {
         "NodeUnschedulable"
@@ -36,7 +31,7 @@ impl Plugin for NodeUnschedulable {
             return PreFilter::Skip;
         }
         PreFilter::Check(Box::new(|node: &NodeInfo| {
-            if cordoned(node) {
+            if node.cordoned {
                 Verdict::unresolvable("node(s) were unschedulable")
             } else {
                 Verdict::Pass
@@ -44,10 +39,14 @@ impl Plugin for NodeUnschedulable {
         }))
     }
 
+    fn listens(&self, event: &Event) -> bool {
+        event.node().is_some() || matches!(event, Event::SelfChanged { .. })
+    }
+
     fn wakes(&self, event: &Event, pod: &PodInfo) -> bool {
         match event {
             Event::SelfChanged { .. } => tolerated(pod),
-            _ => event.node().is_some_and(|node| !cordoned(node)),
+            _ => event.node().is_some_and(|node| !node.cordoned),
         }
     }
 }

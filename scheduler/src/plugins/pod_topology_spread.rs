@@ -1,5 +1,5 @@
-//! Spreads Pods evenly over domains (zones, hosts): required constraints filter, others score, and Pods that say
-//! nothing but belong to a Service or an owner get mild defaults.
+//! Spreads Pods evenly over domains (zones, hosts): required constraints filter, others score, and
+//! Pods that say nothing but belong to a Service or an owner get mild defaults.
 
 use super::node_affinity::required_match;
 use crate::{
@@ -8,9 +8,10 @@ use crate::{
     node_info::NodeInfo,
     pod_info::PodInfo,
     selector::{Selector, untolerated},
+    tally::{Counts, Question},
 };
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// The label that is one domain per node.
 const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -47,17 +48,19 @@ impl Constraint {
     /// Whether a node is a place to count at all.
     fn includes(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
         (!self.honor_affinity || required_match(pod, node.object()))
-            && (!self.honor_taints || untolerated(node.object(), &pod.tolerations).is_none())
+            && (!self.honor_taints || untolerated(&node.taints, &pod.tolerations).is_none())
     }
 
-    /// How many Pods on a node are of this group. Those being deleted no longer count.
-    fn count(&self, namespace: &str, node: &NodeInfo) -> i64 {
-        let mine = node.pods.iter().filter(|one| {
-            !one.terminating
-                && one.namespace == namespace
-                && self.selector.matches(one.pod.metadata.labels.as_ref())
-        });
-        i64::try_from(mine.count()).unwrap_or(i64::MAX)
+    /// The group's Pods by domain, on nodes that have all needed labels.
+    fn count(&self, pod: &PodInfo, view: &View, needed: &[String]) -> Counts {
+        let selector = self.selector.clone();
+        let question = Question::Group { namespace: pod.namespace.clone(), selector };
+        let anywhere = pod.node_selector.is_empty() && pod.node_terms.is_none();
+        if (anywhere || !self.honor_affinity) && !self.honor_taints {
+            view.count(question, &self.key, needed)
+        } else {
+            view.count_on(question, &self.key, needed, |node| self.includes(pod, node))
+        }
     }
 }
 
@@ -81,17 +84,23 @@ fn has_keys(node: &NodeInfo, constraints: &[Constraint]) -> bool {
     constraints.iter().all(|one| node.label(&one.key).is_some())
 }
 
-/// Counts of Pods by domain, one map per constraint.
-type Domains = Vec<HashMap<String, i64>>;
+/// The keys of all constraints.
+fn keys(constraints: &[Constraint]) -> Vec<String> {
+    constraints.iter().map(|one| one.key.clone()).collect()
+}
 
 /// Checks required constraints.
-fn filter<'a>(pod: &'a PodInfo, constraints: Vec<Constraint>, domains: Domains) -> PreFilter<'a> {
+fn filter<'a>(
+    pod: &'a PodInfo,
+    constraints: Vec<Constraint>,
+    domains: Vec<Counts>,
+) -> PreFilter<'a> {
     let lowest: Vec<i64> = constraints
         .iter()
         .zip(&domains)
         .map(|(one, counts)| {
-            let enough = i64::try_from(counts.len()).unwrap_or(i64::MAX) >= one.min_domains;
-            if enough { counts.values().copied().min().unwrap_or(0) } else { 0 }
+            let enough = i64::try_from(counts.domains()).unwrap_or(i64::MAX) >= one.min_domains;
+            if enough { counts.lowest() } else { 0 }
         })
         .collect();
     let matches_itself: Vec<i64> = constraints
@@ -105,7 +114,7 @@ fn filter<'a>(pod: &'a PodInfo, constraints: Vec<Constraint>, domains: Domains) 
                     "node(s) didn't match pod topology spread constraints (missing required label)",
                 );
             };
-            let there = domains[at].get(domain).copied().unwrap_or(0);
+            let there = domains[at].domain(domain);
             if there + matches_itself[at] - lowest[at] > one.max_skew {
                 let reason = "node(s) didn't match pod topology spread constraints";
                 return Verdict::unschedulable(reason);
@@ -129,16 +138,8 @@ impl Plugin for PodTopologySpread {
         if constraints.is_empty() {
             return PreFilter::Skip;
         }
-        let mut domains: Domains = vec![HashMap::new(); constraints.len()];
-        for node in view.nodes.iter().filter(|node| has_keys(node, &constraints)) {
-            for (one, counts) in constraints.iter().zip(&mut domains) {
-                if one.includes(pod, node) {
-                    let domain = node.label(&one.key).unwrap_or_default();
-                    *counts.entry(domain.to_owned()).or_default() +=
-                        one.count(&pod.namespace, node);
-                }
-            }
-        }
+        let needed = keys(&constraints);
+        let domains = constraints.iter().map(|one| one.count(pod, view, &needed)).collect();
         filter(pod, constraints, domains)
     }
 
@@ -169,90 +170,66 @@ impl Plugin for PodTopologySpread {
     }
 
     fn wakes(&self, event: &Event, pod: &PodInfo) -> bool {
-        event.moves_topology()
-            || event.moves_pods()
-            || matches!(event, Event::SelfChanged { old }
-                if old.pod.metadata.labels != pod.pod.metadata.labels)
+        let concerns = |other: &PodInfo| {
+            let labels = other.pod.metadata.labels.as_ref();
+            let constraints = own(pod, "DoNotSchedule");
+            other.namespace == pod.namespace
+                && constraints.iter().any(|one| one.selector.matches(labels))
+        };
+        match event {
+            Event::PodBound(other) | Event::PodGone(other) => concerns(other),
+            Event::PodChanged { old, new } => {
+                event.moves_pods() && (concerns(old) || concerns(new))
+            }
+            Event::SelfChanged { old } => old.pod.metadata.labels != pod.pod.metadata.labels,
+            Event::NamespaceChanged => false,
+            _ => event.moves_topology(),
+        }
     }
 }
 
 /// Rates nodes by how few Pods of the group their domains hold.
-struct Spread<'a> {
-    pod: &'a PodInfo,
+struct Spread {
     constraints: Vec<Constraint>,
-    /// Nodes must have all keys, or they score nothing.
-    all_keys: bool,
-    domains: Domains,
+    domains: Vec<Counts>,
     /// Makes domains of different number comparable.
     weights: Vec<f64>,
     /// Feasible nodes that lack a key, in the order of the feasible nodes.
     ignored: Vec<bool>,
 }
 
-impl<'a> Spread<'a> {
+impl Spread {
+    /// With `all_keys` nodes must have the keys of all constraints, or they score nothing.
     #[expect(clippy::cast_precision_loss, reason = "counts of domains are far below 2^52")]
     fn new(
-        pod: &'a PodInfo,
-        view: &View<'a>,
-        feasible: &[&'a NodeInfo],
+        pod: &PodInfo,
+        view: &View,
+        feasible: &[&NodeInfo],
         constraints: Vec<Constraint>,
         all_keys: bool,
     ) -> Self {
-        let ignore = |node: &&NodeInfo| all_keys && !has_keys(node, &constraints);
-        let ignored: Vec<bool> = feasible.iter().map(ignore).collect();
-        let mut domains: Domains = vec![HashMap::new(); constraints.len()];
-        for (node, _) in feasible.iter().zip(&ignored).filter(|(_, ignored)| !**ignored) {
-            for (one, counts) in constraints.iter().zip(&mut domains) {
-                if let (Some(domain), true) = (node.label(&one.key), one.key != HOSTNAME) {
-                    counts.entry(domain.to_owned()).or_default();
-                }
-            }
-        }
-        let counted = ignored.iter().filter(|ignored| !**ignored).count();
-        let weights = constraints
-            .iter()
-            .zip(&domains)
-            .map(|(one, counts)| {
-                let size = if one.key == HOSTNAME { counted } else { counts.len() };
-                (size as f64 + 2.0).ln()
-            })
-            .collect();
-        let mut spread = Self { pod, constraints, all_keys, domains, weights, ignored };
-        spread.count(view);
-        spread
-    }
-
-    /// Counts the group's Pods in the domains of the feasible nodes.
-    fn count(&mut self, view: &View) {
-        for node in &view.nodes {
-            if self.all_keys && !has_keys(node, &self.constraints) {
-                continue;
-            }
-            for (one, counts) in self.constraints.iter().zip(&mut self.domains) {
-                let Some(known) = node.label(&one.key).and_then(|domain| counts.get_mut(domain))
-                else {
-                    continue;
-                };
-                if one.includes(self.pod, node) {
-                    *known += one.count(&self.pod.namespace, node);
-                }
-            }
-        }
+        let ignored: Vec<bool> =
+            feasible.iter().map(|node| all_keys && !has_keys(node, &constraints)).collect();
+        let counted = || feasible.iter().zip(&ignored).filter(|(_, ignored)| !**ignored);
+        let size = |one: &Constraint| match one.key.as_str() {
+            HOSTNAME => counted().count(),
+            key => counted().filter_map(|(node, _)| node.label(key)).collect::<HashSet<_>>().len(),
+        };
+        let weights = constraints.iter().map(|one| (size(one) as f64 + 2.0).ln()).collect();
+        let needed = if all_keys { keys(&constraints) } else { Vec::new() };
+        let domains = constraints.iter().map(|one| one.count(pod, view, &needed)).collect();
+        Self { constraints, domains, weights, ignored }
     }
 }
 
-impl Scorer for Spread<'_> {
+impl Scorer for Spread {
     #[expect(clippy::cast_precision_loss, reason = "counts of Pods are far below 2^52")]
     #[expect(clippy::cast_possible_truncation, reason = "a rounded count of Pods")]
     fn score(&self, node: &NodeInfo) -> i64 {
         let mut score = 0.0;
         for (at, one) in self.constraints.iter().enumerate() {
             let Some(domain) = node.label(&one.key) else { continue };
-            let there = if one.key == HOSTNAME {
-                one.count(&self.pod.namespace, node)
-            } else {
-                self.domains[at].get(domain).copied().unwrap_or(0)
-            };
+            let there = self.domains[at].domain(domain);
             score += there as f64 * self.weights[at] + (one.max_skew - 1) as f64;
         }
         score.round() as i64

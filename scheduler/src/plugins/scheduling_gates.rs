@@ -1,4 +1,5 @@
-//! Holds Pods back that still have scheduling gates, so that their authors decide when they may be placed.
+//! Holds Pods back that still have scheduling gates, so that their authors decide when they may be
+//! placed.
 
 use crate::{event::Event, framework::Plugin, pod_info::PodInfo};
 

@@ -29,7 +29,7 @@ impl Plugin for TaintToleration {
 
     fn pre_filter<'a>(&self, pod: &'a PodInfo, _view: &View<'a>) -> PreFilter<'a> {
         PreFilter::Check(Box::new(|node: &NodeInfo| {
-            match untolerated(node.object(), &pod.tolerations) {
+            match untolerated(&node.taints, &pod.tolerations) {
                 Some(_) => Verdict::unresolvable("node(s) had untolerated taint(s)"),
                 None => Verdict::Pass,
             }
@@ -49,20 +49,23 @@ impl Plugin for TaintToleration {
         Some(Box::new(SoftTaints { tolerations }))
     }
 
+    fn listens(&self, event: &Event) -> bool {
+        event.node().is_some() || matches!(event, Event::SelfChanged { .. })
+    }
+
     fn wakes(&self, event: &Event, pod: &PodInfo) -> bool {
         match event {
             Event::SelfChanged { old } => old.tolerations != pod.tolerations,
             _ => event
                 .node()
-                .is_some_and(|node| untolerated(node.object(), &pod.tolerations).is_none()),
+                .is_some_and(|node| untolerated(&node.taints, &pod.tolerations).is_none()),
         }
     }
 }
 
 impl Scorer for SoftTaints<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
-        let taints = node.object().spec.as_ref().and_then(|spec| spec.taints.as_ref());
-        let unwanted = taints.into_iter().flatten().filter(|taint| {
+        let unwanted = node.taints.iter().filter(|taint| {
             taint.effect == "PreferNoSchedule"
                 && !self.tolerations.iter().any(|toleration| tolerates(toleration, taint))
         });

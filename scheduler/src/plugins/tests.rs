@@ -7,19 +7,17 @@ use crate::{
     node_info::NodeInfo,
     pod_info::PodInfo,
     selector::Selector,
-    testing::{Fixed, asking, config, holding, info, namespaces, node, pod, sized},
+    testing::{Fixed, asking, config, fixed, holding, info, namespaces, node, pod, sized},
+    volumes::Promised,
 };
 use serde_json::{Value, json};
 
 /// What the plugins say about each node.
 fn verdicts(pod: &PodInfo, nodes: &[NodeInfo]) -> Vec<String> {
     let (config, namespaces, workloads) = (config(), namespaces(), Fixed(None));
-    let view = View {
-        nodes: nodes.iter().collect(),
-        namespaces: &namespaces,
-        workloads: &workloads,
-        config: &config,
-    };
+    let promised = Promised::new();
+    let view =
+        View::new(nodes.iter().collect(), &namespaces, &promised, fixed(&workloads), &config);
     let filters = match Filters::prepare(pod, &view) {
         Ok(filters) => filters,
         Err((_, verdict)) => return vec![format!("all: {}", verdict.reasons().join(", "))],
@@ -37,13 +35,9 @@ fn scored(plugin: &str, pod: &PodInfo, nodes: &[NodeInfo], group: Option<Value>)
     let group =
         group.map(|selector| Selector::compile(Some(&serde_json::from_value(selector).unwrap())));
     let (config, namespaces, workloads) = (config(), namespaces(), Fixed(group));
+    let promised = Promised::new();
     let nodes: Vec<&NodeInfo> = nodes.iter().collect();
-    let view = View {
-        nodes: nodes.clone(),
-        namespaces: &namespaces,
-        workloads: &workloads,
-        config: &config,
-    };
+    let view = View::new(nodes.clone(), &namespaces, &promised, fixed(&workloads), &config);
     let plugin = named(plugin).unwrap();
     let Some(scorer) = plugin.pre_score(pod, &view, &nodes) else {
         return vec![];
@@ -265,7 +259,7 @@ fn pods_of_one_service_are_spread_by_default() {
 #[test]
 fn images_that_are_there_draw_pods() {
     let mut has = plain("n1");
-    has.images.insert("big:1".into(), 1000 * 1024 * 1024);
+    has.images = std::sync::Arc::new([("big:1".to_owned(), 1000 * 1024 * 1024)].into());
     let pod = info(pod("p", json!({"containers": [{"name": "c", "image": "big:1"}]})));
     assert_eq!(scored("ImageLocality", &pod, &[has, plain("n2")], None), [48, 0]);
 }
@@ -273,14 +267,10 @@ fn images_that_are_there_draw_pods() {
 #[test]
 fn totals_are_weighted_sums() {
     let (config, namespaces, workloads) = (config(), namespaces(), Fixed(None));
+    let promised = Promised::new();
     let nodes = [plain("n1"), plain("n2")];
     let nodes: Vec<&NodeInfo> = nodes.iter().collect();
-    let view = View {
-        nodes: nodes.clone(),
-        namespaces: &namespaces,
-        workloads: &workloads,
-        config: &config,
-    };
+    let view = View::new(nodes.clone(), &namespaces, &promised, fixed(&workloads), &config);
     let pod = info(pod("p", json!({})));
     // Taints 3*100; fit 1*97 (100m of 4, 200Mi of 8Gi).
     assert_eq!(scores(&pod, &view, &nodes), [397, 397]);

@@ -1,14 +1,15 @@
-//! The Pods that wait for a node: ready ones by priority, failed ones behind a back-off, refused ones until an event
-//! could change the mind of the plugin that refused them.
+//! The Pods that wait for a node: ready ones by priority, failed ones behind a back-off, refused
+//! ones until an event could change the mind of the plugin that refused them.
 //!
-//! Example: a Pod refused for lack of cpu sits in `Refused`. Another Pod is deleted: `NodeResourcesFit` says that this
-//! could help, so it goes to `Backoff` until its back-off is over, and is `Ready` then. With nothing ready, a Pod in
-//! back-off is taken early, because waiting would help nobody.
+//! Example: a Pod refused for lack of cpu sits in `Refused`. Another Pod is deleted:
+//! `NodeResourcesFit` says that this could help, so it goes to `Backoff` until its back-off is
+//! over, and is `Ready` then. With nothing ready, a Pod in back-off is taken early, because waiting
+//! would help nobody.
 
 #[cfg(test)]
 mod tests;
 
-use crate::{config::Config, event::Event, plugins, pod_info::PodInfo};
+use crate::{config::Config, event::Event, framework::Plugin, plugins::PLUGINS, pod_info::PodInfo};
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
@@ -43,8 +44,25 @@ struct Waiting {
     /// When it came in or was tried last.
     since: Instant,
     sequence: u64,
-    /// The plugins that refused it; empty means that anything may help.
-    refused_by: Vec<&'static str>,
+    /// The plugins that refused it.
+    refused_by: Mask,
+    /// The set under which it waits, while it is refused.
+    filed_under: Mask,
+}
+
+/// A set of plugins, by position in their table. Empty means that anything may help.
+type Mask = u32;
+
+/// The set of these plugins.
+fn mask(names: &[&str]) -> Mask {
+    let has = |(_, plugin): &(usize, &&dyn Plugin)| names.contains(&plugin.name());
+    PLUGINS.iter().enumerate().filter(has).fold(0, |mask, (at, _)| mask | 1 << at)
+}
+
+/// The plugins of a set.
+fn members(mask: Mask) -> impl Iterator<Item = &'static dyn Plugin> {
+    let all = PLUGINS.iter().enumerate();
+    all.filter(move |(at, _)| mask & (1 << at) != 0).map(|(_, plugin)| *plugin)
 }
 
 /// Order among ready Pods: priority first, then time.
@@ -55,6 +73,9 @@ pub struct Queue {
     pods: HashMap<String, Waiting>,
     ready: BTreeSet<(ReadyKey, String)>,
     backoff: BTreeSet<(Instant, String)>,
+    /// Refused Pods by the plugins that refused them: an event that no plugin of a set listens to
+    /// costs nothing.
+    refused: HashMap<Mask, BTreeSet<String>>,
     sequence: u64,
     first_backoff: Duration,
     longest_backoff: Duration,
@@ -67,6 +88,7 @@ impl Queue {
             pods: HashMap::new(),
             ready: BTreeSet::new(),
             backoff: BTreeSet::new(),
+            refused: HashMap::new(),
             sequence: 0,
             first_backoff: Duration::from_secs(config.pod_initial_backoff_seconds),
             longest_backoff: Duration::from_secs(config.pod_max_backoff_seconds),
@@ -75,7 +97,7 @@ impl Queue {
 
     /// Takes a Pod in, or its new version.
     pub fn set(&mut self, info: Arc<PodInfo>, now: Instant) {
-        let held = plugins::PLUGINS.iter().find(|plugin| plugin.holds_back(&info));
+        let held = PLUGINS.iter().find(|plugin| plugin.holds_back(&info));
         let uid = info.uid.clone();
         let Some(waiting) = self.pods.get(&uid) else {
             self.sequence += 1;
@@ -85,7 +107,8 @@ impl Queue {
                 attempts: 0,
                 since: now,
                 sequence: self.sequence,
-                refused_by: held.iter().map(|plugin| plugin.name()).collect(),
+                refused_by: mask(&held.map(|plugin| plugin.name()).as_slice()),
+                filed_under: 0,
             };
             self.pods.insert(uid.clone(), waiting);
             if held.is_none() {
@@ -95,7 +118,8 @@ impl Queue {
         };
         let place = waiting.place;
         let old = waiting.info.clone();
-        // The order depends on the Pod's priority: leave under the old one, come back under the new.
+        // The order depends on the Pod's priority: leave under the old one, come back under the
+        // new.
         self.leave(&uid);
         let waiting = self.pods.get_mut(&uid).expect("it was found above");
         waiting.info = info;
@@ -121,7 +145,8 @@ impl Queue {
         let uid = match self.ready.first() {
             Some((_, uid)) => uid.clone(),
             None => {
-                let early = |uid: &&String| matches!(self.pods[*uid].place, Place::Backoff(_, error) if !error);
+                let place = |uid: &String| self.pods[uid].place;
+                let early = |uid: &&String| matches!(place(uid), Place::Backoff(_, false));
                 self.backoff.iter().map(|(_, uid)| uid).find(early)?.clone()
             }
         };
@@ -133,9 +158,9 @@ impl Queue {
     }
 
     /// The Pod could not be placed: it waits for an event that concerns one of these plugins.
-    pub fn refused(&mut self, uid: &str, by: Vec<&'static str>, now: Instant) {
+    pub fn refused(&mut self, uid: &str, by: &[&'static str], now: Instant) {
         let Some(waiting) = self.pods.get_mut(uid) else { return };
-        waiting.refused_by = by;
+        waiting.refused_by = mask(by);
         self.move_to(uid, Place::Refused(now));
     }
 
@@ -148,12 +173,14 @@ impl Queue {
 
     /// Something happened: moves the Pods that it could help.
     pub fn happened(&mut self, event: &Event, now: Instant) {
-        let refused = self.pods.iter().filter(|(_, one)| matches!(one.place, Place::Refused(_)));
-        let uids: Vec<String> = refused.map(|(uid, _)| uid.clone()).collect();
-        for uid in uids {
-            if self.is_woken(&uid, event) {
-                self.wake(&uid, now);
+        let mut woken = Vec::new();
+        for (mask, uids) in &self.refused {
+            if *mask == 0 || members(*mask).any(|plugin| plugin.listens(event)) {
+                woken.extend(uids.iter().filter(|uid| self.is_woken(uid, event)).cloned());
             }
+        }
+        for uid in woken {
+            self.wake(&uid, now);
         }
     }
 
@@ -186,13 +213,11 @@ impl Queue {
     /// Whether a plugin that refused the Pod says that the event could help.
     fn is_woken(&self, uid: &str, event: &Event) -> bool {
         let waiting = &self.pods[uid];
-        if waiting.refused_by.is_empty() {
+        if waiting.refused_by == 0 {
             // Our own status write comes back as a change of the Pod and must not wake it.
             return !matches!(event, Event::SelfChanged { .. });
         }
-        waiting.refused_by.iter().any(|name| {
-            plugins::named(name).is_none_or(|plugin| plugin.wakes(event, &waiting.info))
-        })
+        members(waiting.refused_by).any(|plugin| plugin.wakes(event, &waiting.info))
     }
 
     /// Moves a refused Pod on: ready at once when its back-off is already over.
@@ -236,7 +261,16 @@ impl Queue {
             Place::Backoff(until, _) => {
                 self.backoff.remove(&(until, uid.to_owned()));
             }
-            Place::Held | Place::Refused(_) | Place::Flying => {}
+            Place::Refused(_) => {
+                let mask = waiting.filed_under;
+                if let Some(uids) = self.refused.get_mut(&mask) {
+                    uids.remove(uid);
+                    if uids.is_empty() {
+                        self.refused.remove(&mask);
+                    }
+                }
+            }
+            Place::Held | Place::Flying => {}
         }
     }
 
@@ -251,7 +285,11 @@ impl Queue {
             Place::Backoff(until, _) => {
                 self.backoff.insert((until, uid.to_owned()));
             }
-            Place::Held | Place::Refused(_) | Place::Flying => {}
+            Place::Refused(_) => {
+                waiting.filed_under = waiting.refused_by;
+                self.refused.entry(waiting.refused_by).or_default().insert(uid.to_owned());
+            }
+            Place::Held | Place::Flying => {}
         }
     }
 }

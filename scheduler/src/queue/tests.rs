@@ -51,7 +51,7 @@ fn a_refused_pod_waits_for_an_event_that_helps() {
     let mut queue = Queue::new(&config());
     queue.set(waiting("p", 0), now);
     let popped = queue.pop(now).unwrap();
-    queue.refused(&popped.uid, vec!["NodeResourcesFit"], now);
+    queue.refused(&popped.uid, &["NodeResourcesFit"], now);
     queue.happened(&Event::NamespaceChanged, now + seconds(5));
     assert!(queue.pop(now + seconds(5)).is_none());
     queue.happened(&Event::PodGone(&waiting("x", 0)), now + seconds(5));
@@ -64,7 +64,7 @@ fn a_pod_in_back_off_is_taken_early_when_nothing_else_is_ready() {
     let mut queue = Queue::new(&config());
     queue.set(waiting("p", 0), now);
     queue.pop(now);
-    queue.refused("p", vec![], now);
+    queue.refused("p", &[], now);
     queue.happened(&Event::NodeAdded(&any_node()), now);
     assert_eq!(queue.sizes(), [0, 1, 0, 0]);
     assert_eq!(names(&mut queue, now), ["p"]);
@@ -90,7 +90,7 @@ fn a_pod_refused_long_ago_is_tried_without_any_event() {
     let mut queue = Queue::new(&config());
     queue.set(waiting("p", 0), now);
     queue.pop(now);
-    queue.refused("p", vec!["NodeAffinity"], now);
+    queue.refused("p", &["NodeAffinity"], now);
     queue.sweep(now + seconds(299));
     assert_eq!(queue.sizes(), [0, 0, 1, 0]);
     queue.sweep(now + seconds(300));
@@ -104,7 +104,7 @@ fn a_status_write_of_our_own_does_not_wake_a_pod() {
     for by in [vec![], vec!["NodeResourcesFit", "NodeAffinity", "TaintToleration"]] {
         queue.set(waiting("p", 0), now);
         queue.pop(now);
-        queue.refused("p", by, now);
+        queue.refused("p", &by, now);
         queue.set(waiting("p", 0), now + seconds(60));
         assert_eq!(queue.sizes(), [0, 0, 1, 0]);
         queue.remove("p");
@@ -118,7 +118,7 @@ fn a_removed_pod_is_not_found_again() {
     queue.set(waiting("p", 0), now);
     queue.remove("p");
     assert!(queue.pop(now).is_none());
-    queue.refused("p", vec![], now);
+    queue.refused("p", &[], now);
     queue.failed("p", now);
     assert_eq!(queue.sizes(), [0, 0, 0, 0]);
 }

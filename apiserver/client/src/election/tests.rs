@@ -109,7 +109,10 @@ async fn a_foreign_holder_keeps_its_lease_until_it_stops_renewing() {
     let foreign = |number: u32| {
         json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": "worker", "namespace": "kube-system", "labels": {"n": number.to_string()}},
+            "metadata": {
+                "name": "worker", "namespace": "kube-system",
+                "labels": {"n": number.to_string()},
+            },
             "spec": {
                 "holderIdentity": "foreign", "leaseDurationSeconds": 1, "leaseTransitions": 4,
                 "renewTime": "2026-01-01T00:00:00.000000Z",

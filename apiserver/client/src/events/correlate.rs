@@ -195,7 +195,7 @@ impl Correlator {
             "metadata": {"name": name, "namespace": namespace},
             "eventTime": micros(now),
             "reportingController": self.component,
-            "reportingInstance": format!("{}-{}", self.component, self.instance),
+            "reportingInstance": self.instance,
             "action": raised.action,
             "reason": raised.reason,
             "regarding": raised.regarding,
@@ -380,7 +380,7 @@ mod tests {
     fn a_series_is_written_at_its_second_event_and_at_its_end() {
         let mut correlator = correlator();
         let first = correlator.take(raised("no room", "Scheduling", 0)).expect("written");
-        assert_eq!(first.event["reportingInstance"], "kubelet-host-1");
+        assert_eq!(first.event["reportingInstance"], "host-1");
         let second = correlator.take(raised("still no room", "Scheduling", 10)).expect("written");
         let patch = second.patch.expect("a change");
         assert_eq!(patch["series"]["count"], 2);

@@ -55,7 +55,7 @@ impl<K: Kind> Reflector<K> {
             }
             if let Err(error) = ended {
                 if error.is_expired() {
-                    tracing::info!(resource = %self.resource.plural, "revision forgotten, list again");
+                    tracing::info!(resource = %self.resource.plural, "listed again");
                     self.revision.clear();
                     continue;
                 }
