@@ -4,14 +4,15 @@
 use api::status::Status;
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Collected, Limited};
 use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use stdx::serve::{Body, PeerInfo};
+use stdx::serve::{Body, BoxError, PeerInfo};
 
 use crate::access::authenticate::{EXTRA_SPACE, has_extra_space};
 use crate::endpoints;
@@ -332,7 +333,7 @@ pub fn no_such_resource() -> Status {
 
 /// Reads a body; too much is 413.
 pub async fn read(body: Body) -> Result<Bytes, Status> {
-    match Limited::new(body, BODY).collect().await {
+    match collect(body).await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let text = format!("Request entity too large: limit is {BODY}");
@@ -340,6 +341,11 @@ pub async fn read(body: Body) -> Result<Bytes, Status> {
         }
         Err(error) => Err(Status::bad_request(&error.to_string())),
     }
+}
+
+/// Boxed, because the compiler can't see through the error's conversion that the future may move between threads.
+fn collect(body: Body) -> BoxFuture<'static, Result<Collected<Bytes>, BoxError>> {
+    Box::pin(Limited::new(body, BODY).collect())
 }
 
 #[cfg(test)]
