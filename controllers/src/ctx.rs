@@ -267,12 +267,6 @@ pub(crate) fn controller_of<K: Kind>(object: &K) -> OwnerReference {
     }
 }
 
-/// `resourceVersion` as a number; 0 when absent.
-pub(crate) fn revision<K: Kind>(object: &K) -> u64 {
-    let text = object.metadata().resource_version.as_deref();
-    text.and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
 /// Arc-cloned caches are read often: the owned copy to write.
 pub(crate) fn owned<K: Clone>(object: &Arc<K>) -> K {
     K::clone(object)

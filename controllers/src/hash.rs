@@ -26,11 +26,6 @@ fn letters(number: u32) -> String {
     number.to_string().bytes().map(letter).collect()
 }
 
-/// Two templates say the same, whatever the order of their fields.
-pub(crate) fn same<T: Serialize>(one: &T, two: &T) -> bool {
-    serde_json::to_value(one).ok() == serde_json::to_value(two).ok()
-}
-
 /// 32-bit FNV-1a.
 struct Fnv(u32);
 

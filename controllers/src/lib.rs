@@ -20,10 +20,13 @@ mod pods;
 mod selector;
 
 mod apps;
+mod batch;
 mod core;
 mod gc;
 mod network;
 mod node;
+mod policy;
+mod rbac;
 
 #[cfg(test)]
 mod testing;

@@ -1,12 +1,12 @@
 //! Runs the controllers: one queue and some workers for each reconciler, one task for each loop.
 
 use crate::{
-    apps,
+    apps, batch,
     config::Config,
     core,
     ctx::{Action, Ctx, Key},
     error::Error,
-    gc, network, node,
+    gc, network, node, policy, rbac,
     watch::Watch,
 };
 use client::{Client, Informers, queue::Queue};
@@ -25,7 +25,7 @@ pub struct Controller {
     /// Its name in events.
     pub component: &'static str,
     /// How it works.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
 }
 
 /// A running loop.
@@ -34,7 +34,7 @@ pub(crate) type Running = BoxFuture<'static, Result<(), Error>>;
 pub(crate) type Reconciling = BoxFuture<'static, Result<Action, Error>>;
 
 /// How a controller works.
-pub enum Kind {
+pub(crate) enum Kind {
     /// Key by key.
     Reconciler {
         /// Says which changes concern it.
@@ -64,6 +64,11 @@ pub const CONTROLLERS: &[&Controller] = &[
     &apps::deployment::DEF,
     &apps::replicaset::DEF,
     &apps::replicationcontroller::DEF,
+    &apps::daemonset::DEF,
+    &apps::statefulset::DEF,
+    &batch::job::DEF,
+    &batch::cronjob::DEF,
+    &batch::ttl_after_finished::DEF,
     &network::endpoints::DEF,
     &network::endpointslice::DEF,
     &network::endpointslice_mirroring::DEF,
@@ -71,11 +76,15 @@ pub const CONTROLLERS: &[&Controller] = &[
     &core::serviceaccount::DEF,
     &core::root_ca_certificate_publisher::DEF,
     &core::pod_garbage_collector::DEF,
+    &core::persistentvolumeclaim_protection::DEF,
+    &core::persistentvolume_protection::DEF,
     &node::ipam::DEF,
     &node::lifecycle::DEF,
     &node::taint_eviction::DEF,
     &node::ttl::DEF,
     &gc::DEF,
+    &policy::disruption::DEF,
+    &rbac::clusterrole_aggregation::DEF,
 ];
 
 /// Asks for the informers that [`run`] needs, so that a standby has them filled when its turn comes.

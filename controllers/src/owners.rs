@@ -41,8 +41,3 @@ pub(crate) fn candidates<K: Kind>(informer: &Informer<K>, namespace: &str, uid: 
     all.extend(informer.by_index(ORPHANS, namespace));
     all
 }
-
-/// The objects in a namespace that nobody controls.
-pub(crate) fn orphans<K: Kind>(informer: &Informer<K>, namespace: &str) -> Vec<Arc<K>> {
-    informer.by_index(ORPHANS, namespace)
-}

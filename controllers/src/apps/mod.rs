@@ -1,7 +1,12 @@
 //! Workloads that run for ever: Deployments and what they are made of, DaemonSets, StatefulSets.
 
+pub(crate) mod daemonset;
 pub(crate) mod deployment;
+mod history;
 mod replicas;
-pub(crate) use replicas::in_terminating_namespace;
+
 pub(crate) mod replicaset;
 pub(crate) mod replicationcontroller;
+pub(crate) mod statefulset;
+
+pub(crate) use replicas::{in_terminating_namespace, nonzero};

@@ -5,7 +5,9 @@ use crate::{
     ctx::Ctx,
     error::{Doing, Error},
     manager::{Controller, Kind},
-    node, pods,
+    node,
+    node::taints::{self, OUT_OF_SERVICE},
+    pods,
     watch::Watch,
 };
 use client::{DeleteOptions, Patch};
@@ -18,9 +20,6 @@ use std::{
     time::{Duration, Instant},
 };
 use stdx::Shutdown;
-
-/// Taint of a node that an administrator gave up.
-const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// The controller.
 pub(crate) const DEF: Controller = Controller {
@@ -93,8 +92,7 @@ fn plan(
 }
 
 fn has_out_of_service(node: &Node) -> bool {
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
-    taints.unwrap_or_default().iter().any(|taint| taint.key == OUT_OF_SERVICE)
+    taints::of(node).iter().any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
 async fn run(ctx: Arc<Ctx>, shutdown: Shutdown) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 pub(crate) mod ipam;
 pub(crate) mod lifecycle;
 pub(crate) mod taint_eviction;
-mod taints;
+pub(crate) mod taints;
 pub(crate) mod ttl;
 
 use crate::ctx::Ctx;

@@ -1,0 +1,3 @@
+//! Limits on what may happen to Pods.
+
+pub(crate) mod disruption;

@@ -1,0 +1,3 @@
+//! Access rules that are made from others.
+
+pub(crate) mod clusterrole_aggregation;
