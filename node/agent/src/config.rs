@@ -45,6 +45,15 @@ impl Profile {
     }
 }
 
+/// Settings of the pod network.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// The whole cluster's pod range.
+    pub cluster_cidr: ipnet::Ipv4Net,
+    /// The range of Services' addresses.
+    pub service_cidr: ipnet::Ipv4Net,
+}
+
 /// Settings of one node.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -58,6 +67,8 @@ pub struct Config {
     pub log_dir: PathBuf,
     /// Where Pods' network namespaces are bound.
     pub netns_dir: PathBuf,
+    /// The pod network; without one Pods get addresses out of the node's range that lead nowhere.
+    pub network: Option<NetworkConfig>,
     /// Where the HTTPS server listens; `None` for none.
     pub listen: Option<SocketAddr>,
     /// Certificate, key and client authority of that server.
@@ -80,7 +91,8 @@ pub struct Config {
     pub max_pods: u32,
     /// Directory of static Pods' manifests; `None` for none.
     pub manifests: Option<PathBuf>,
-    /// Whether volumes and files are really made. A simulated runtime needs none; thousands of Pods stay cheap.
+    /// Whether volumes and files are really made. A simulated runtime needs none; thousands of Pods
+    /// stay cheap.
     pub files: bool,
     /// Version shown as the kubelet's.
     pub version: String,
@@ -95,6 +107,7 @@ impl Config {
             data_dir: dir.join("agent"),
             log_dir: dir.join("logs"),
             netns_dir: PathBuf::from("/run/trireme").join(name).join("netns"),
+            network: None,
             listen: None,
             tls: None,
             cluster_dns: Vec::new(),

@@ -7,7 +7,7 @@ use std::path::Path;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or cannot be reached.
-    #[error("API server: {0}")]
+    #[error("API server")]
     Api(#[from] client::Error),
     /// The runtime refused.
     #[error(transparent)]
@@ -23,7 +23,8 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// The Pod asks for something that does not exist or cannot work; the text goes into its status.
+    /// The Pod asks for something that does not exist or cannot work; the text goes into its
+    /// status.
     #[error("{0}")]
     Pod(String),
     /// The settings make no sense.

@@ -11,29 +11,34 @@ use crate::pod::registry::Registry;
 use crate::volume::objects::Objects;
 use client::events::Recorder;
 use client::{Client, Informers, Selection};
+use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use network::Network;
 use runtime::Runtime;
+use std::net::IpAddr;
 use std::sync::Arc;
 use stdx::Shutdown;
+use tokio::net::TcpListener;
 
 /// Component that events name as their source.
 const COMPONENT: &str = "kubelet";
 
 /// Runs a node's agent until `shutdown`. Pods are left running.
-///
-/// Without `network`, Pods get addresses out of the node's range that lead nowhere.
 pub async fn run(
     config: Config,
     client: Client,
     runtime: Arc<dyn Runtime>,
-    network: Option<Network>,
     shutdown: Shutdown,
 ) -> Result<()> {
+    let server = listen(&config).await?;
     for dir in [&config.data_dir, &config.log_dir] {
         std::fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
     }
-    let range = register::register(&config, &client, &*runtime, &shutdown).await?;
+    let range = match register::register(&config, &client, &*runtime, &shutdown).await {
+        Err(_) if shutdown.is_triggered() => return Ok(()),
+        range => range?,
+    };
+    let network = open(&config, range).await?;
     let version = runtime.version().await?;
     let capacity = object::capacity(&config, machine::read(&config.data_dir));
     let informers = Informers::new(client.clone(), shutdown.child());
@@ -64,10 +69,51 @@ pub async fn run(
             registry.clone().listen(),
             follow(&ctx, &registry, &pods),
             routes(&ctx, &informers),
+            serve(server, &ctx, &registry),
         );
     };
     shutdown.guard(Box::pin(work)).await;
     Ok(())
+}
+
+/// The node's own server, before it serves.
+type Listener = Option<(TcpListener, Arc<rustls::ServerConfig>)>;
+
+/// Takes the port of the node's server, so that a taken one is known at once.
+async fn listen(config: &Config) -> Result<Listener> {
+    let (Some(at), Some(tls)) = (config.listen, &config.tls) else { return Ok(None) };
+    let tls = tls.load().map_err(|error| Error::Config(stdx::chain(&error)))?;
+    let listener = TcpListener::bind(at).await.map_err(|source| Error::Io {
+        doing: format!("listen on {at} for the node's server"),
+        source,
+    })?;
+    Ok(Some((listener, tls)))
+}
+
+/// Serves logs, exec, attach and port-forward, where the node has a server.
+async fn serve(server: Listener, ctx: &Ctx, registry: &Arc<Registry>) {
+    if let Some((listener, tls)) = server {
+        let (pods, runtime) = (registry.clone(), ctx.runtime.clone());
+        crate::server::serve(listener, tls, pods, runtime, ctx.shutdown.clone()).await;
+    }
+}
+
+/// Opens the pod network, where the node has one.
+async fn open(config: &Config, range: Ipv4Net) -> Result<Option<Network>> {
+    let Some(wanted) = &config.network else { return Ok(None) };
+    let IpAddr::V4(node_ip) = config.node_ip else {
+        return Err(Error::Config("the pod network needs a node with an IPv4 address".into()));
+    };
+    let network = Network::new(network::Config {
+        node_name: config.name.clone(),
+        node_ip,
+        pod_cidr: range,
+        cluster_cidr: wanted.cluster_cidr,
+        service_cidr: Some(wanted.service_cidr),
+        state_dir: config.data_dir.join("network"),
+        mtu: None,
+    });
+    Ok(Some(network.await?))
 }
 
 /// The node's conditions as they were told last: times of transitions survive a restart.
@@ -78,7 +124,8 @@ async fn before(ctx: &Ctx) -> Vec<k8s_openapi::api::core::v1::NodeCondition> {
 
 /// Starts workers for all Pods, then removes what none of them has claimed.
 async fn follow(ctx: &Arc<Ctx>, registry: &Arc<Registry>, pods: &client::Informer<Pod>) {
-    // Workers must not start before all Pods are known, or leftovers of a known one might look abandoned.
+    // Workers must not start before all Pods are known, or leftovers of a known one might look
+    // abandoned.
     pods.synced().await;
     registry.follow(pods);
     let unclaimed = registry.unclaimed();

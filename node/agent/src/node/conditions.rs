@@ -35,7 +35,8 @@ pub(crate) fn pressure(config: &Config) -> Pressure {
     Pressure {
         memory: available.is_some_and(|available| available < MEMORY_LEFT),
         disk: machine::disk(&config.data_dir).is_some_and(is_full),
-        pids: pids().is_some_and(|(used, most)| is_below(most.saturating_sub(used), most, PIDS_LEFT)),
+        pids: pids()
+            .is_some_and(|(used, most)| is_below(most.saturating_sub(used), most, PIDS_LEFT)),
     }
 }
 
@@ -58,7 +59,8 @@ fn pids() -> Option<(u64, u64)> {
     Some((used, most))
 }
 
-/// All conditions. `unready` says why the node cannot take Pods; times of transitions come from `before`.
+/// All conditions. `unready` says why the node cannot take Pods; times of transitions come from
+/// `before`.
 pub(crate) fn conditions(
     pressure: Pressure,
     unready: Option<&str>,

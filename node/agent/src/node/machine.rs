@@ -19,7 +19,7 @@ pub(crate) struct Machine {
 /// Reads the machine's resources.
 pub(crate) fn read(data_dir: &Path) -> Machine {
     Machine {
-        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        cpus: std::thread::available_parallelism().map_or(1, |count| count.get()),
         memory: meminfo("MemTotal").unwrap_or(0),
         disk: disk(data_dir).map_or(0, |disk| disk.total),
     }

@@ -1,4 +1,5 @@
-//! The node as the API server knows it: registered once, its state told on change, its life told by a Lease.
+//! The node as the API server knows it: registered once, its state told on change, its life told by
+//! a Lease.
 
 pub(crate) mod conditions;
 pub(crate) mod lease;

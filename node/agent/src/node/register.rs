@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Registers the node and waits until it has a pod range: what is needed to open the pod network.
-pub async fn register(
+pub(crate) async fn register(
     config: &Config,
     client: &Client,
     runtime: &dyn Runtime,

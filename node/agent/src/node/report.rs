@@ -1,4 +1,5 @@
-//! Tells the API server what the node is like: at once when it changes, and now and then when it does not.
+//! Tells the API server what the node is like: at once when it changes, and now and then when it
+//! does not.
 
 use super::conditions::{self, Pressure};
 use super::object;
@@ -67,8 +68,7 @@ impl Reporter {
         let pressure: Pressure = conditions::pressure(&ctx.config);
         let now = Time(jiff::Timestamp::now());
         let mut status = object::status(&ctx.config, &self.capacity, &self.info, &images);
-        let conditions =
-            conditions::conditions(pressure, unready.as_deref(), &self.before, &now);
+        let conditions = conditions::conditions(pressure, unready.as_deref(), &self.before, &now);
         status.conditions = Some(conditions);
         status
     }

@@ -73,8 +73,10 @@ mod tests {
         };
         let config = Config::new("me", "10.0.0.1".parse().unwrap(), std::path::Path::new("/x"));
         let all = [
-            node("b", Some("10.244.2.0/24")), node("a", Some("10.244.1.0/24")),
-            node("me", Some("10.244.0.0/24")), node("new", None),
+            node("b", Some("10.244.2.0/24")),
+            node("a", Some("10.244.1.0/24")),
+            node("me", Some("10.244.0.0/24")),
+            node("new", None),
         ];
         let names: Vec<_> = peers(&config, &all).into_iter().map(|peer| peer.node_name).collect();
         assert_eq!(names, ["a", "b"]);

@@ -26,7 +26,8 @@ pub(crate) fn milli_of(list: Option<&List>, name: &str) -> Option<i64> {
     list?.get(name).map(milli)
 }
 
-/// A quantity times `scale`, rounded up. The API server has validated it; what cannot be read counts as zero.
+/// A quantity times `scale`, rounded up. The API server has validated it; what cannot be read
+/// counts as zero.
 fn scaled(text: &str, scale: i128) -> i64 {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     // `1e3` and `1E3` are numbers, `1E` is an exa.

@@ -1,5 +1,5 @@
-//! Time between two starts of a container that keeps ending: 10 s, doubled up to 300 s, forgotten after a long good
-//! run.
+//! Time between two starts of a container that keeps ending: 10 s, doubled up to 300 s, forgotten
+//! after a long good run.
 
 use crate::clock::{Nanos, SECOND};
 

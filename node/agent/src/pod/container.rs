@@ -164,8 +164,7 @@ impl Recipe<'_> {
         fs::set_permissions(&file, mode).map_err(Error::io("set mode of", &file))?;
         let target = self.container.termination_message_path.as_deref();
         let target = target.filter(|path| !path.is_empty()).unwrap_or(MESSAGE_PATH);
-        let mount =
-            Mount { source: Some(file.clone()), target: target.into(), ..Mount::default() };
+        let mount = Mount { source: Some(file.clone()), target: target.into(), ..Mount::default() };
         Ok((file, mount))
     }
 }

@@ -167,10 +167,9 @@ impl Sources {
             let Some(secret) = self.secret(&key.name, optional)? else { return Ok(None) };
             let value = secret.data.as_ref().and_then(|data| data.get(&key.key));
             return match value.map(|value| String::from_utf8_lossy(&value.0).into_owned()) {
-                None if !optional => Err(format!(
-                    "couldn't find key {} in Secret {namespace}/{}",
-                    key.key, key.name
-                )),
+                None if !optional => {
+                    Err(format!("couldn't find key {} in Secret {namespace}/{}", key.key, key.name))
+                }
                 value => Ok(value),
             };
         }

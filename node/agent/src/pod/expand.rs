@@ -1,6 +1,7 @@
 //! `$(NAME)` in commands, arguments, environment and sub paths.
 //!
-//! `$$` stands for one `$`, so `$$(NAME)` stays text. A name that is not known stays as it is written.
+//! `$$` stands for one `$`, so `$$(NAME)` stays text. A name that is not known stays as it is
+//! written.
 
 /// Replaces all references that `lookup` knows.
 pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {

@@ -49,7 +49,8 @@ pub(crate) fn field(
     })
 }
 
-/// The value of `prefix['key']`, empty when there is no such key; `None` when the path is another one.
+/// The value of `prefix['key']`, empty when there is no such key; `None` when the path is another
+/// one.
 fn subscript(path: &str, prefix: &str, map: Option<&BTreeMap<String, String>>) -> Option<String> {
     let key = path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']")?;
     Some(map.and_then(|map| map.get(key)).cloned().unwrap_or_default())

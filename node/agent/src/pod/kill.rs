@@ -1,4 +1,5 @@
-//! Stops a container: its preStop hook, its stop signal, and death when the time is up. One task per stop.
+//! Stops a container: its preStop hook, its stop signal, and death when the time is up. One task
+//! per stop.
 
 use super::hooks;
 use super::plan::Why;
@@ -62,7 +63,8 @@ impl Stop {
             let limit = clock::until(clock::now(), self.deadline);
             if let Some(hook) = hook.filter(|_| !limit.is_zero()) {
                 hooked = true;
-                if let Err(error) = hooks::run(&*self.ctx.runtime, &self.target, hook, limit).await {
+                if let Err(error) = hooks::run(&*self.ctx.runtime, &self.target, hook, limit).await
+                {
                     tracing::info!(container = container.name, error, "preStop hook failed");
                     let reason = "FailedPreStopHook";
                     self.ctx.tell(&pod, about, Type::Warning, reason, "PreStopHook failed");

@@ -1,4 +1,5 @@
-//! What a Pod's worker knows besides the Pod and the runtime's state: delays, failures, probe results, why it ends.
+//! What a Pod's worker knows besides the Pod and the runtime's state: delays, failures, probe
+//! results, why it ends.
 
 use super::backoff::Backoff;
 use crate::clock::{Nanos, SECOND};
@@ -129,7 +130,8 @@ impl Memory {
         self.trouble = Some(Failure { reason: reason.into(), message, retry: now + delay, delay });
     }
 
-    /// An object that the Pod refers to has changed: what failed for want of it may be tried at once.
+    /// An object that the Pod refers to has changed: what failed for want of it may be tried at
+    /// once.
     pub(crate) fn hurry(&mut self, now: Nanos) {
         for failure in self.failures.values_mut().chain(&mut self.trouble) {
             if matches!(failure.reason.as_str(), "CreateContainerConfigError" | "FailedMount") {

@@ -1,5 +1,5 @@
-//! Everything about the Pods of this node: what to do for each ([`plan`]), doing it ([`worker`] and its helpers),
-//! and what the API server is told ([`status`], [`writer`]).
+//! Everything about the Pods of this node: what to do for each ([`plan`]), doing it ([`worker`] and
+//! its helpers), and what the API server is told ([`status`], [`writer`]).
 
 pub(crate) mod amount;
 pub(crate) mod backoff;

@@ -1,8 +1,9 @@
-//! What to do next for one Pod: a pure function of the Pod, what the runtime has, and what the worker remembers.
+//! What to do next for one Pod: a pure function of the Pod, what the runtime has, and what the
+//! worker remembers.
 //!
-//! The worker calls [`plan`] after every change, does the steps and calls it again; a plan without steps says when
-//! to look again at the latest. Order: the Pod's end, its sandbox, init containers one by one (sidecars stay),
-//! ephemeral containers, containers.
+//! The worker calls [`plan`] after every change, does the steps and calls it again; a plan without
+//! steps says when to look again at the latest. Order: the Pod's end, its sandbox, init containers
+//! one by one (sidecars stay), ephemeral containers, containers.
 
 use super::memory::{End, Memory};
 use super::seen::{Seen, exit_code, finished_at, is_running};
@@ -194,7 +195,8 @@ fn has_started_mains(view: View, all: &[(Kind, Cow<Container>)]) -> bool {
     }
 }
 
-/// Stops everything: containers first, then sidecars one by one in reverse order, then the rest is given back.
+/// Stops everything: containers first, then sidecars one by one in reverse order, then the rest is
+/// given back.
 fn finish(view: View, end: Option<&End>, plan: &mut Plan) {
     let all = spec::containers(view.pod);
     let is_sidecar = |name: &str| {
@@ -227,13 +229,7 @@ fn finish(view: View, end: Option<&End>, plan: &mut Plan) {
 }
 
 /// Asks for a container's stop, unless it is being stopped soon enough already.
-fn kill(
-    view: View,
-    container: &runtime::Container,
-    why: Why,
-    deadline: Nanos,
-    plan: &mut Plan,
-) {
+fn kill(view: View, container: &runtime::Container, why: Why, deadline: Nanos, plan: &mut Plan) {
     // A second order is only worth it when it comes a good deal sooner.
     let known = view.memory.killing.get(&container.id);
     if known.is_none_or(|known| *known > deadline + SECOND) {
@@ -272,9 +268,10 @@ fn initialize(view: View, all: &[(Kind, Cow<Container>)], plan: &mut Plan) -> bo
         match kind {
             Kind::Sidecar => {
                 advance(view, *kind, container, plan);
-                let up = view.seen.here(&container.name).is_some_and(|here| {
-                    is_running(here) && is_started(view, container, &here.id)
-                });
+                let up = view
+                    .seen
+                    .here(&container.name)
+                    .is_some_and(|here| is_running(here) && is_started(view, container, &here.id));
                 if !started && (!up || is_in_hook(view, container)) {
                     return false;
                 }

@@ -1,7 +1,9 @@
-//! Quality of service of a Pod and what the kernel is told about it: cgroup, weights, limits, out-of-memory score.
+//! Quality of service of a Pod and what the kernel is told about it: cgroup, weights, limits,
+//! out-of-memory score.
 //!
-//! A Pod is *Guaranteed* when every container limits cpu and memory and asks for just that, *BestEffort* when no
-//! container says anything about cpu or memory, *Burstable* else. Pod-level resources count first.
+//! A Pod is *Guaranteed* when every container limits cpu and memory and asks for just that,
+//! *BestEffort* when no container says anything about cpu or memory, *Burstable* else. Pod-level
+//! resources count first.
 
 use super::amount::{List, milli_of, whole_of};
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};

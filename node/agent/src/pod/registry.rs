@@ -1,4 +1,5 @@
-//! Which Pods this node has, and their workers: changes of the API and of the runtime find the right one here.
+//! Which Pods this node has, and their workers: changes of the API and of the runtime find the
+//! right one here.
 
 use super::container::log_path;
 use super::seen::{Seen, is_running};
@@ -91,7 +92,8 @@ impl Registry {
         if seen.sandbox.is_some() || over(pod) || pod.metadata.deletion_timestamp.is_some() {
             return None;
         }
-        let live = state.pods.values().filter(|shared| !shared.is_finished() && !over(&shared.pod()));
+        let live =
+            state.pods.values().filter(|shared| !shared.is_finished() && !over(&shared.pod()));
         let (used, most) = (live.count(), self.ctx.config.max_pods);
         if used < usize::try_from(most).unwrap_or(usize::MAX) {
             return None;
@@ -116,7 +118,8 @@ impl Registry {
         }
     }
 
-    /// A worker has ended. Its entry stays until the API object is gone, so that no second worker starts.
+    /// A worker has ended. Its entry stays until the API object is gone, so that no second worker
+    /// starts.
     pub(crate) fn finished(&self, shared: &Arc<Shared>) {
         let mut state = self.state.lock();
         shared.finish();
@@ -167,8 +170,10 @@ impl Pods for Registry {
         let shared = {
             let state = self.state.lock();
             let mut all = state.pods.values();
-            let named =
-                all.find(|shared| shared.id.namespace == namespace && shared.id.name == pod);
+            let named = all.find(|shared| {
+                let id = &shared.id;
+                id.namespace == namespace && id.name == pod && !shared.is_finished()
+            });
             named?.clone()
         };
         let object = shared.pod();
@@ -183,9 +188,7 @@ impl Pods for Registry {
         let (latest, before) = (instances.next(), instances.next());
         let log = |one: &runtime::Container| {
             let path = one.config.log_path.clone();
-            path.unwrap_or_else(|| {
-                log_path(&self.ctx.config, &shared.id, name, one.config.attempt)
-            })
+            path.unwrap_or_else(|| log_path(&self.ctx.config, &shared.id, name, one.config.attempt))
         };
         Some(Target {
             uid: shared.id.uid.clone(),

@@ -69,9 +69,8 @@ mod tests {
         }))
         .unwrap();
         let made = context(&pod, &pod.spec.as_ref().unwrap().containers[0]);
-        let run_as = RunAs {
-            uid: Some(1001), gid: Some(2000), groups: vec![4000, 3000], non_root: true,
-        };
+        let run_as =
+            RunAs { uid: Some(1001), gid: Some(2000), groups: vec![4000, 3000], non_root: true };
         assert_eq!(made.run_as, run_as);
         assert!(made.no_new_privileges && !made.privileged);
         assert_eq!(made.add_capabilities, ["NET_ADMIN"]);

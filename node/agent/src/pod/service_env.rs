@@ -1,4 +1,5 @@
-//! Services as environment variables (`FOO_SERVICE_HOST` and the older `FOO_PORT_80_TCP_ADDR` family).
+//! Services as environment variables (`FOO_SERVICE_HOST` and the older `FOO_PORT_80_TCP_ADDR`
+//! family).
 
 use k8s_openapi::api::core::v1::Service;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ pub(crate) fn variables(
         .map(AsRef::as_ref)
         .filter(|service| is_api(service) || (links && of(service) == namespace))
         .filter(|service| {
-            let own = services.iter().any(|other| of(other) == namespace && is_same(other, service));
+            let own =
+                services.iter().any(|other| of(other) == namespace && is_same(other, service));
             of(service) == namespace || !links || !own
         })
         .collect();

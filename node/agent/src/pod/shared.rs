@@ -1,6 +1,7 @@
 //! What the rest of the agent tells a Pod's worker, and what the worker shows.
 //!
-//! Telling never waits: the newest Pod replaces the one before, news is collected, and the worker is woken once.
+//! Telling never waits: the newest Pod replaces the one before, news is collected, and the worker
+//! is woken once.
 
 use super::seen::Seen;
 use super::spec::Id;

@@ -1,6 +1,7 @@
 //! A Pod's containers seen alike: init, sidecar, main and ephemeral ones in one list.
 //!
-//! A *sidecar* is an init container with restart policy `Always`: it starts in its turn and then keeps running.
+//! A *sidecar* is an init container with restart policy `Always`: it starts in its turn and then
+//! keeps running.
 
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 use std::borrow::Cow;

@@ -338,7 +338,8 @@ impl Worker {
         };
         // Without an address only hooks over the network fail.
         let ip = probe::address(&self.ctx, self.view()).unwrap_or(self.ctx.config.node_ip);
-        let restarts = why != Why::PodEnds && spec::should_restart(&self.pod, kind, &container, 137);
+        let restarts =
+            why != Why::PodEnds && spec::should_restart(&self.pod, kind, &container, 137);
         let stop = Stop {
             ctx: self.ctx.clone(),
             shared: self.shared.clone(),

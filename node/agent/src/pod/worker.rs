@@ -58,8 +58,7 @@ impl Worker {
         let pod = shared.pod();
         let now = clock::now();
         let mut memory = Memory::new(&pod, now);
-        let writer =
-            Writer::new(ctx.client.clone(), shared.id.clone(), &pod, ctx.shutdown.clone());
+        let writer = Writer::new(ctx.client.clone(), shared.id.clone(), &pod, ctx.shutdown.clone());
         for container in seen.running() {
             let before = memory.before.get(&container.config.name);
             let started = before.and_then(|status| status.started).filter(|started| *started);

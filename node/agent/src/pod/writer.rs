@@ -1,4 +1,5 @@
-//! Writes a Pod's status: the newest one wins, a burst of changes is one patch, a failed patch is tried again.
+//! Writes a Pod's status: the newest one wins, a burst of changes is one patch, a failed patch is
+//! tried again.
 
 use super::spec::Id;
 use super::status::diff;
@@ -34,7 +35,8 @@ struct State {
     /// What the API has, with its revision.
     base: (u64, PodStatus),
     wanted: Option<PodStatus>,
-    /// What was written last: the server may keep it in another form, and that is no reason to write again.
+    /// What was written last: the server may keep it in another form, and that is no reason to
+    /// write again.
     sent: Option<PodStatus>,
     urgent: bool,
     running: bool,
@@ -52,14 +54,8 @@ impl Writer {
     /// For a Pod as the API has it.
     pub(crate) fn new(client: Client, id: Id, pod: &Pod, shutdown: Shutdown) -> Arc<Self> {
         let base = (revision(pod), pod.status.clone().unwrap_or_default());
-        let state = State {
-            base,
-            wanted: None,
-            sent: None,
-            urgent: false,
-            running: false,
-            dead: false,
-        };
+        let state =
+            State { base, wanted: None, sent: None, urgent: false, running: false, dead: false };
         Arc::new(Self {
             client,
             id,

@@ -1,4 +1,5 @@
-//! Writes all files of a volume at once, so that a reader sees the old ones or the new ones, never a mixture.
+//! Writes all files of a volume at once, so that a reader sees the old ones or the new ones, never
+//! a mixture.
 //!
 //! ```text
 //! ..2026_11_25_18_00_00.123456789/cfg/app.ini   what is true now

@@ -10,15 +10,10 @@ pub(crate) fn check(source: &HostPathVolumeSource) -> Result<(), String> {
     let path = Path::new(&source.path);
     let wanted = source.type_.as_deref().unwrap_or_default();
     let made = match wanted {
-        "DirectoryOrCreate" => {
-            fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+        "DirectoryOrCreate" => fs::DirBuilder::new().recursive(true).mode(0o755).create(path),
+        "FileOrCreate" if !path.exists() => {
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path).map(|_| ())
         }
-        "FileOrCreate" if !path.exists() => fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(path)
-            .map(|_| ()),
         _ => Ok(()),
     };
     made.map_err(|error| format!("hostPath type check failed: {}: {error}", source.path))?;

@@ -1,7 +1,8 @@
 //! Volumes of a Pod: made before its sandbox, renewed while it runs, removed with it.
 //!
-//! Files of ConfigMaps, Secrets, the downward API and projections are written atomically and again whenever what
-//! they come from changes; a container that mounts a sub path keeps what it started with.
+//! Files of ConfigMaps, Secrets, the downward API and projections are written atomically and again
+//! whenever what they come from changes; a container that mounts a sub path keeps what it started
+//! with.
 
 pub(crate) mod atomic;
 pub(crate) mod host_path;

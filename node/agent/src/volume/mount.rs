@@ -1,4 +1,5 @@
-//! Mounts that volumes need: file systems in memory, binds of single paths, and taking all of them down.
+//! Mounts that volumes need: file systems in memory, binds of single paths, and taking all of them
+//! down.
 
 use crate::error::{Error, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};

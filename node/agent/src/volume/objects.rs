@@ -1,7 +1,9 @@
-//! ConfigMaps and Secrets that Pods of this node refer to: each watched alone, as long as a Pod needs it.
+//! ConfigMaps and Secrets that Pods of this node refer to: each watched alone, as long as a Pod
+//! needs it.
 //!
-//! A node may read only objects that its Pods name, so there is no watch on all of them. The first Pod that asks
-//! starts the watch, the last one to go ends it, and each is woken when its object changes.
+//! A node may read only objects that its Pods name, so there is no watch on all of them. The first
+//! Pod that asks starts the watch, the last one to go ends it, and each is woken when its object
+//! changes.
 
 use crate::error::Result;
 use crate::pod::shared::Shared;

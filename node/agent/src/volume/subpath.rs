@@ -1,7 +1,7 @@
 //! One path inside a volume as a mount of its own (`subPath`).
 //!
-//! The path is opened so that no link in it leads out of the volume, and it is the opened file that is bound, not
-//! its name: a container that swaps a directory for a link meanwhile gains nothing.
+//! The path is opened so that no link in it leads out of the volume, and it is the opened file that
+//! is bound, not its name: a container that swaps a directory for a link meanwhile gains nothing.
 
 use super::mount;
 use crate::error::{Error, Result};

@@ -85,7 +85,8 @@ async fn request(
     });
     let path = format!("/api/v1/namespaces/{}/serviceaccounts/{account}/token", id.namespace);
     let answer = ctx.client.request(http::Method::POST, &path, Some(&body)).await;
-    let answer = answer.map_err(|error| format!("failed to fetch token: {}", stdx::chain(&error)))?;
+    let answer =
+        answer.map_err(|error| format!("failed to fetch token: {}", stdx::chain(&error)))?;
     let text = answer["status"]["token"].as_str().unwrap_or_default().to_owned();
     let expires = answer["status"]["expirationTimestamp"].as_str();
     let expires = expires.and_then(|text| text.parse::<jiff::Timestamp>().ok());

@@ -1,4 +1,5 @@
-//! The gRPC health check (`grpc.health.v1.Health/Check`), written out: two tiny messages over HTTP/2.
+//! The gRPC health check (`grpc.health.v1.Health/Check`), written out: two tiny messages over
+//! HTTP/2.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -60,10 +61,9 @@ async fn attempt(ip: IpAddr, port: u16, service: &str) -> Result<(), String> {
         format!("failed to connect service \"{ip}:{port}\": {error}")
     };
     let stream = TcpStream::connect((ip, port)).await.map_err(|error| plain(&error))?;
-    let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .map_err(|error| plain(&error))?;
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .map_err(|error| plain(&error))?;
     let driver = stdx::task::spawn("probe-grpc", async move {
         if let Err(error) = connection.await {
             tracing::trace!(%error, "probe connection ended early");

@@ -1,4 +1,5 @@
-//! A plain HTTP GET as probes and hooks need it: one connection, one request, no verification of certificates.
+//! A plain HTTP GET as probes and hooks need it: one connection, one request, no verification of
+//! certificates.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -107,9 +108,8 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     request: http::Request<Empty<Bytes>>,
 ) -> Result<(u16, String), String> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let driver = stdx::task::spawn("probe-http", async move {
         if let Err(error) = connection.await {
             tracing::trace!(%error, "probe connection ended early");

@@ -1,5 +1,5 @@
-//! TLS without verification, for probes: Pods have certificates of their own making, and a probe sends nothing
-//! that must be kept secret.
+//! TLS without verification, for probes: Pods have certificates of their own making, and a probe
+//! sends nothing that must be kept secret.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};

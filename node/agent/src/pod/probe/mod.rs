@@ -1,6 +1,8 @@
-//! Probes: one small task per probe of a running container, which tells the worker only when its verdict changes.
+//! Probes: one small task per probe of a running container, which tells the worker only when its
+//! verdict changes.
 //!
-//! Liveness and readiness begin when the startup probe has succeeded. A verdict needs `successThreshold` good or
+//! Liveness and readiness begin when the startup probe has succeeded. A verdict needs
+//! `successThreshold` good or
 //! `failureThreshold` bad results in a row.
 
 pub(crate) mod check;
@@ -85,7 +87,10 @@ fn of(container: &Container, probe: Probe) -> Option<&k8s_openapi::api::core::v1
 }
 
 /// Probes that should run now, as (container, instance, which).
-fn wanted<'a>(view: View<'a>, all: &'a [(Kind, std::borrow::Cow<'a, Container>)]) -> Vec<Wanted<'a>> {
+fn wanted<'a>(
+    view: View<'a>,
+    all: &'a [(Kind, std::borrow::Cow<'a, Container>)],
+) -> Vec<Wanted<'a>> {
     let mut wanted = Vec::new();
     for (kind, container) in all {
         let Some(here) = view.seen.here(&container.name).filter(|here| is_running(here)) else {
@@ -243,9 +248,7 @@ mod tests {
             .map(|good| tally.add(good))
             .collect();
         let none = None::<bool>;
-        let wanted = [
-            none, Some(true), none, none, none, none, none, none, Some(false), none,
-        ];
+        let wanted = [none, Some(true), none, none, none, none, none, none, Some(false), none];
         assert_eq!(verdicts, wanted);
     }
 }

@@ -49,10 +49,8 @@ pub(super) fn conditions(view: View, stored: &PodStatus, parts: &Parts) -> Vec<P
         ("PodScheduled", Verdict::yes()),
     ];
     let before = stored.conditions.as_deref().unwrap_or_default();
-    let mut made: Vec<PodCondition> = own
-        .into_iter()
-        .map(|(name, verdict)| condition(view, name, verdict, before))
-        .collect();
+    let mut made: Vec<PodCondition> =
+        own.into_iter().map(|(name, verdict)| condition(view, name, verdict, before)).collect();
     let foreign = before.iter().filter(|old| made.iter().all(|new| new.type_ != old.type_));
     let foreign: Vec<_> = foreign.cloned().collect();
     made.extend(foreign);

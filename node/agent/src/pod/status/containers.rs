@@ -99,7 +99,8 @@ fn states(
     }
 }
 
-/// The waiting state of an ended container that will start again later; `None` when it will not wait.
+/// The waiting state of an ended container that will start again later; `None` when it will not
+/// wait.
 fn waits(
     view: View,
     kind: Kind,
@@ -129,7 +130,9 @@ pub(super) fn crash_text(view: View, container: &Container, delay: Nanos) -> Str
     let spec::Id { namespace, name, uid } = spec::id(view.pod);
     let delay = backoff::text(delay);
     let container = &container.name;
-    format!("back-off {delay} restarting failed container={container} pod={name}_{namespace}({uid})")
+    format!(
+        "back-off {delay} restarting failed container={container} pod={name}_{namespace}({uid})"
+    )
 }
 
 /// The status of a container that the runtime knows nothing of.

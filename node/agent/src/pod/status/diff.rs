@@ -1,4 +1,5 @@
-//! The smallest strategic merge patch from one status to another: nothing that others may have changed is sent.
+//! The smallest strategic merge patch from one status to another: nothing that others may have
+//! changed is sent.
 
 use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Map, Value, json};
@@ -38,13 +39,10 @@ fn fields(status: &PodStatus) -> Map<String, Value> {
 
 /// The changed items of a list that is merged by `key`; items gone are deleted by name.
 fn keyed(old: Option<&Value>, new: &Value, key: &str) -> Value {
-    let items = |list: Option<&Value>| {
-        list.and_then(Value::as_array).cloned().unwrap_or_default()
-    };
+    let items = |list: Option<&Value>| list.and_then(Value::as_array).cloned().unwrap_or_default();
     let (old, new) = (items(old), items(Some(new)));
-    let find = |list: &[Value], item: &Value| {
-        list.iter().find(|other| other[key] == item[key]).cloned()
-    };
+    let find =
+        |list: &[Value], item: &Value| list.iter().find(|other| other[key] == item[key]).cloned();
     let mut made: Vec<Value> = Vec::new();
     for item in &new {
         let before = find(&old, item);

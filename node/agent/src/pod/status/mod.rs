@@ -1,4 +1,5 @@
-//! A Pod's status as a pure function of what is known, and the smallest patch that tells the API server.
+//! A Pod's status as a pure function of what is known, and the smallest patch that tells the API
+//! server.
 //!
 //! Reasons and sentences are upstream's, because people and tools search for them.
 
@@ -49,8 +50,7 @@ pub(crate) fn status(view: View, facts: &Facts) -> PodStatus {
         true => stored.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect(),
         false => view.memory.ips.iter().map(ToString::to_string).collect(),
     };
-    let host_ips: Vec<HostIP> =
-        facts.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect();
+    let host_ips: Vec<HostIP> = facts.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect();
     PodStatus {
         phase: Some(phase.into()),
         reason,
@@ -108,9 +108,8 @@ pub(crate) fn phase(view: View) -> &'static str {
 fn ended(view: View) -> Outcome {
     let all = spec::containers(view.pod);
     let mut mains = all.iter().filter(|(kind, _)| *kind == Kind::Main);
-    let all_good = mains.all(|(_, container)| {
-        view.seen.latest(&container.name).and_then(exit_code) == Some(0)
-    });
+    let all_good = mains
+        .all(|(_, container)| view.seen.latest(&container.name).and_then(exit_code) == Some(0));
     if all_good { Outcome::Succeeded } else { Outcome::Failed }
 }
 
@@ -121,7 +120,11 @@ fn alive(view: View) -> &'static str {
     let started = mains.all(|(_, container)| {
         let latest = view.seen.latest(&container.name);
         let seen = latest.is_some_and(|latest| latest.state != runtime::ContainerState::Created);
-        seen || view.memory.before.get(&container.name).is_some_and(|one| one.container_id.is_some())
+        seen || view
+            .memory
+            .before
+            .get(&container.name)
+            .is_some_and(|one| one.container_id.is_some())
     });
     if started { "Running" } else { "Pending" }
 }
