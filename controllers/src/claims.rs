@@ -112,8 +112,10 @@ mod tests {
     fn adoption_and_release_follow_owner_and_labels() {
         let selector = object(json!({"matchLabels": {"a": "b"}}));
         let selector = Selector::compile(Some(&selector));
-        let owner = |uid: &str| json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid,
-            "controller": true}]);
+        let owner = |uid: &str| {
+            json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid,
+            "controller": true}])
+        };
         let case = |labels, owners, deleted| {
             let pod = pod("p", json!({"metadata": {"labels": labels, "ownerReferences": owners}}));
             decide(&pod.metadata, "me", deleted, &selector)

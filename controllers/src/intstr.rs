@@ -15,7 +15,9 @@ pub(crate) enum Round {
 pub(crate) fn scaled(value: &IntOrString, total: i32, round: Round) -> i32 {
     let percent = match value {
         IntOrString::Int(number) => return *number,
-        IntOrString::String(text) => text.strip_suffix('%').and_then(|text| text.parse::<i64>().ok()),
+        IntOrString::String(text) => {
+            text.strip_suffix('%').and_then(|text| text.parse::<i64>().ok())
+        }
     };
     let Some(percent) = percent else { return 0 };
     let product = percent * i64::from(total);

@@ -78,6 +78,7 @@ pub const CONTROLLERS: &[&Controller] = &[
     &core::pod_garbage_collector::DEF,
     &core::persistentvolumeclaim_protection::DEF,
     &core::persistentvolume_protection::DEF,
+    &core::resourcequota::DEF,
     &node::ipam::DEF,
     &node::lifecycle::DEF,
     &node::taint_eviction::DEF,

@@ -36,7 +36,11 @@ pub(crate) fn owned<K: Kind>(informer: &Informer<K>, uid: &str) -> Vec<Arc<K>> {
 }
 
 /// The objects that this owner controls, and those in its namespace that nobody does.
-pub(crate) fn candidates<K: Kind>(informer: &Informer<K>, namespace: &str, uid: &str) -> Vec<Arc<K>> {
+pub(crate) fn candidates<K: Kind>(
+    informer: &Informer<K>,
+    namespace: &str,
+    uid: &str,
+) -> Vec<Arc<K>> {
     let mut all = informer.by_index(BY_CONTROLLER, uid);
     all.extend(informer.by_index(ORPHANS, namespace));
     all

@@ -111,11 +111,7 @@ pub(crate) fn created(pod: &Pod) -> Option<Timestamp> {
 }
 
 /// The order in which Pods are given up: the first goes first. `crowd` tells how many related Pods share the node.
-pub(crate) fn deletion_order(
-    one: (&Pod, usize),
-    two: (&Pod, usize),
-    now: Timestamp,
-) -> Ordering {
+pub(crate) fn deletion_order(one: (&Pod, usize), two: (&Pod, usize), now: Timestamp) -> Ordering {
     let ((a, a_crowd), (b, b_crowd)) = (one, two);
     let assigned = |pod: &Pod| !node(pod).is_empty();
     let phase_rank = |pod: &Pod| match phase(pod) {
@@ -153,9 +149,7 @@ fn younger_first(
         let age = now.duration_since(time).as_nanos();
         if age <= 0 { -1 } else { i64::from(age.ilog2()) }
     };
-    magnitude(a_time)
-        .cmp(&magnitude(b_time))
-        .then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
+    magnitude(a_time).cmp(&magnitude(b_time)).then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
 }
 
 /// A Pod as a template asks for, with a name that the API server makes from the controller's.
@@ -202,9 +196,8 @@ mod tests {
 
     #[test]
     fn the_least_useful_pod_goes_first() {
-        let bound = |name: &str, status| {
-            pod(name, json!({"spec": {"nodeName": "n"}, "status": status}))
-        };
+        let bound =
+            |name: &str, status| pod(name, json!({"spec": {"nodeName": "n"}, "status": status}));
         let ready = |since: &str, restarts: i32| {
             json!({"phase": "Running",
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}],
@@ -226,8 +219,11 @@ mod tests {
 
     #[test]
     fn a_pod_is_available_once_it_was_ready_long_enough() {
-        let one = pod("p", json!({"status": {"conditions": [
-            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}));
+        let one = pod(
+            "p",
+            json!({"status": {"conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}),
+        );
         assert!(is_available(&one, 10, at("2026-01-01T00:00:10Z")));
         assert!(!is_available(&one, 10, at("2026-01-01T00:00:09Z")));
         let next = next_available([&Arc::new(one)], 10, at("2026-01-01T00:00:09Z"));

@@ -64,6 +64,23 @@ impl<'a> Watch<'a> {
         informer
     }
 
+    /// An object of a resource that comes or goes names the keys that `keys` finds for its namespace.
+    pub(crate) fn comes_and_goes(
+        &mut self,
+        resource: &Resource,
+        keys: impl Fn(&Ctx, &str) -> Vec<Key> + Send + Sync + 'static,
+    ) {
+        let informer = self.metadata(resource);
+        let (Some(queue), Some(ctx)) = (self.queue.clone(), self.ctx.clone()) else { return };
+        informer.on_event_until(&self.shutdown, move |change| {
+            let (Change::Added(object) | Change::Deleted(object)) = change else { return };
+            let (Some(queue), Some(ctx)) = (queue.upgrade(), ctx.upgrade()) else { return };
+            for key in keys(&ctx, object.metadata.namespace.as_deref().unwrap_or_default()) {
+                queue.add(key);
+            }
+        });
+    }
+
     /// Every change of an object of this kind names its own key.
     pub(crate) fn own<K: Kind>(&mut self) {
         self.maps::<K>(|_, object| vec![Key::of(object)]);
@@ -80,7 +97,10 @@ impl<'a> Watch<'a> {
     }
 
     /// A change names the keys that `keys` finds for the object before and after.
-    pub(crate) fn maps<K: Kind>(&mut self, keys: impl Fn(&Ctx, &K) -> Vec<Key> + Send + Sync + 'static) {
+    pub(crate) fn maps<K: Kind>(
+        &mut self,
+        keys: impl Fn(&Ctx, &K) -> Vec<Key> + Send + Sync + 'static,
+    ) {
         self.changes::<K>(move |ctx, old, new| {
             let mut found = old.map(|old| keys(ctx, old)).unwrap_or_default();
             for key in new.map(|new| keys(ctx, new)).unwrap_or_default() {
@@ -102,12 +122,13 @@ impl<'a> Watch<'a> {
         let (Some(queue), Some(ctx)) = (self.queue.clone(), self.ctx.clone()) else { return };
         let keys = Arc::new(keys);
         let (for_fill, queue_of_fill, ctx_of_fill) = (keys.clone(), queue.clone(), ctx.clone());
-        let add = move |queue: &Weak<Queue<Key>>, ctx: &Weak<Ctx>, old: Option<&K>, new: Option<&K>| {
-            let (Some(queue), Some(ctx)) = (queue.upgrade(), ctx.upgrade()) else { return };
-            for key in keys(&ctx, old, new) {
-                queue.add(key);
-            }
-        };
+        let add =
+            move |queue: &Weak<Queue<Key>>, ctx: &Weak<Ctx>, old: Option<&K>, new: Option<&K>| {
+                let (Some(queue), Some(ctx)) = (queue.upgrade(), ctx.upgrade()) else { return };
+                for key in keys(&ctx, old, new) {
+                    queue.add(key);
+                }
+            };
         informer.on_event_until(&self.shutdown, move |change| match &change {
             Change::Added(new) => add(&queue, &ctx, None, Some(&**new)),
             Change::Updated { old, new } => add(&queue, &ctx, Some(&**old), Some(&**new)),

@@ -254,9 +254,12 @@ mod tests {
         let template: PodTemplateSpec =
             crate::testing::object(json!({"metadata": {"labels": {"a": "1"}}}));
         let list = vec![
-            Arc::new(pod("a", json!({"metadata": {"labels": {"a": "1"}}, "status": {"conditions": [
-                {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-            ]}}))),
+            Arc::new(pod(
+                "a",
+                json!({"metadata": {"labels": {"a": "1"}}, "status": {"conditions": [
+                    {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+                ]}}),
+            )),
             Arc::new(pod("b", json!({}))),
         ];
         let now = "2026-01-01T00:00:05Z".parse().expect("a time");

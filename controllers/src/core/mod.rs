@@ -4,5 +4,6 @@ pub(crate) mod namespace;
 pub(crate) mod persistentvolume_protection;
 pub(crate) mod persistentvolumeclaim_protection;
 pub(crate) mod pod_garbage_collector;
+pub(crate) mod resourcequota;
 pub(crate) mod root_ca_certificate_publisher;
 pub(crate) mod serviceaccount;

@@ -190,11 +190,7 @@ async fn empty(ctx: &Ctx, namespace: &str) -> Result<Outcome, Error> {
 }
 
 /// Deletes all objects of a kind, and counts what stays.
-async fn clear(
-    client: &Client,
-    content: &Content,
-    namespace: &str,
-) -> Result<Left, client::Error> {
+async fn clear(client: &Client, content: &Content, namespace: &str) -> Result<Left, client::Error> {
     let resource = &content.resource;
     let all = ListOptions::default();
     let there = client.list_of::<Partial>(resource, namespace, &all).await?;
@@ -230,11 +226,7 @@ fn count(all: &[Partial]) -> Left {
 }
 
 /// The conditions that tell what is waited for.
-fn conditions(
-    namespace: &Namespace,
-    outcome: &Outcome,
-    now: Timestamp,
-) -> Vec<NamespaceCondition> {
+fn conditions(namespace: &Namespace, outcome: &Outcome, now: Timestamp) -> Vec<NamespaceCondition> {
     let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, count) in outcome.left.values().flat_map(|left| &left.finalizers) {
         *finalizers.entry(name).or_default() += count;
@@ -333,10 +325,12 @@ mod tests {
 
     #[test]
     fn conditions_name_what_is_left_and_for_whom() {
-        let held = |names: &[&str]| -> Partial { object(json!({"metadata": {"finalizers": names}})) };
+        let held =
+            |names: &[&str]| -> Partial { object(json!({"metadata": {"finalizers": names}})) };
         let mut outcome = Outcome::default();
         outcome.left.insert("configmaps.".into(), count(&[held(&["example.com/hold"])]));
-        let secrets = [held(&["example.com/other"]), held(&["example.com/other", "example.com/hold"])];
+        let secrets =
+            [held(&["example.com/other"]), held(&["example.com/other", "example.com/hold"])];
         outcome.left.insert("secrets.".into(), count(&secrets));
         let namespace = object(json!({"metadata": {"name": "n"}}));
         let now = Timestamp::UNIX_EPOCH;

@@ -102,9 +102,12 @@ mod tests {
 
     #[test]
     fn ephemeral_volumes_have_claims_of_their_own() {
-        let pod = pod("p", json!({"spec": {"volumes": [
+        let pod = pod(
+            "p",
+            json!({"spec": {"volumes": [
             {"name": "a", "persistentVolumeClaim": {"claimName": "c"}},
-            {"name": "b", "ephemeral": {}}, {"name": "d", "emptyDir": {}}]}}));
+            {"name": "b", "ephemeral": {}}, {"name": "d", "emptyDir": {}}]}}),
+        );
         assert_eq!(mounted(&pod), ["c", "p-b"]);
     }
 }

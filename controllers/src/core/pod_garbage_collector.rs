@@ -181,8 +181,11 @@ mod tests {
             Arc::new(pod("off", json!({"metadata": leaving, "spec": {"nodeName": "off"}}))),
             Arc::new(pod("fine", json!({"spec": {"nodeName": "off"}}))),
         ];
-        let off = node("off", json!({"spec": {"taints": [
-            {"key": OUT_OF_SERVICE, "effect": "NoExecute"}]}}));
+        let off = node(
+            "off",
+            json!({"spec": {"taints": [
+            {"key": OUT_OF_SERVICE, "effect": "NoExecute"}]}}),
+        );
         let missing = ["gone".to_owned()].into();
         let found = plan(&all, &[Arc::new(off)], &missing, 10);
         let wanted = [
@@ -196,8 +199,11 @@ mod tests {
     #[test]
     fn the_oldest_of_too_many_ended_pods_go() {
         let ended = |name: &str, at: &str| {
-            Arc::new(pod(name, json!({"metadata": {"creationTimestamp": at},
-                "status": {"phase": "Succeeded"}})))
+            Arc::new(pod(
+                name,
+                json!({"metadata": {"creationTimestamp": at},
+                "status": {"phase": "Succeeded"}}),
+            ))
         };
         let all = [ended("new", "2026-02-01T00:00:00Z"), ended("old", "2026-01-01T00:00:00Z")];
         let found = plan(&all, &[], &HashSet::new(), 1);

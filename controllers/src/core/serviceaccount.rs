@@ -82,7 +82,8 @@ mod tests {
         let living = object(json!({"metadata": {"name": "n"}}));
         assert!(plan(&living, false).is_some());
         assert!(plan(&living, true).is_none());
-        let leaving = object(json!({"metadata": {"name": "n"}, "status": {"phase": "Terminating"}}));
+        let leaving =
+            object(json!({"metadata": {"name": "n"}, "status": {"phase": "Terminating"}}));
         assert!(plan(&leaving, false).is_none());
     }
 }

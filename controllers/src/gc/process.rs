@@ -167,7 +167,8 @@ async fn state(
         let same = one.metadata.uid.as_deref() == Some(owner.uid.as_str());
         same.then(|| if waits_for_dependents(one) { State::Waiting } else { State::Solid })
     };
-    if let Some(state) = graph.cached(&resource, &namespace, &owner.name).and_then(|one| found(&one))
+    if let Some(state) =
+        graph.cached(&resource, &namespace, &owner.name).and_then(|one| found(&one))
     {
         return Ok(Some(state));
     }
@@ -237,12 +238,7 @@ async fn orphan(ctx: &Ctx, graph: &Graph, item: &Item, owner: &Partial) -> Resul
 }
 
 /// Lets the owner go once no dependent blocks it; until then makes sure that all of them go.
-async fn foreground(
-    ctx: &Ctx,
-    graph: &Graph,
-    item: &Item,
-    owner: &Partial,
-) -> Result<Next, Error> {
+async fn foreground(ctx: &Ctx, graph: &Graph, item: &Item, owner: &Partial) -> Result<Next, Error> {
     let dependents = graph.dependents_of(&item.uid);
     let blocks = |object: &Partial| {
         let owners = object.metadata.owner_references.iter().flatten();

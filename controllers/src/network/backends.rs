@@ -152,8 +152,7 @@ fn named(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let sidecars = sidecars.filter(|one| one.restart_policy.as_deref() == Some("Always"));
     let all = spec.containers.iter().chain(sidecars).flat_map(|one| one.ports.iter().flatten());
     let mut matching = all.filter(|port| {
-        port.name.as_deref() == Some(name)
-            && port.protocol.as_deref().unwrap_or("TCP") == protocol
+        port.name.as_deref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol
     });
     matching.next().map(|port| port.container_port)
 }
@@ -194,16 +193,22 @@ mod tests {
         let service: Service = object(json!({"spec": {"ports": [
             {"port": 80, "targetPort": "web"}, {"port": 53, "targetPort": "dns", "protocol": "UDP"},
             {"port": 90, "name": "plain"}]}}));
-        let pod = pod("p", json!({"spec": {"containers": [{"name": "c", "ports": [
-            {"name": "web", "containerPort": 8080}, {"name": "dns", "containerPort": 53}]}]}}));
+        let pod = pod(
+            "p",
+            json!({"spec": {"containers": [{"name": "c", "ports": [
+            {"name": "web", "containerPort": 8080}, {"name": "dns", "containerPort": 53}]}]}}),
+        );
         let numbers: Vec<i32> = ports(&service, &pod).iter().map(|port| port.number).collect();
         assert_eq!(numbers, [8080, 90]);
     }
 
     #[test]
     fn addresses_are_chosen_by_family() {
-        let pod = pod("p", json!({"status": {"podIP": "10.0.0.1",
-            "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}}));
+        let pod = pod(
+            "p",
+            json!({"status": {"podIP": "10.0.0.1",
+            "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}}),
+        );
         assert_eq!(address(&pod, "IPv6"), Some("fd00::1"));
         assert_eq!(address(&pod, "IPv4"), Some("10.0.0.1"));
     }

@@ -190,8 +190,11 @@ mod tests {
     use serde_json::json;
 
     fn backend(name: &str, ip: &str, ready: &str) -> Arc<Pod> {
-        Arc::new(pod(name, json!({"spec": {"nodeName": "n"}, "status": {"podIP": ip,
-            "conditions": [{"type": "Ready", "status": ready}]}})))
+        Arc::new(pod(
+            name,
+            json!({"spec": {"nodeName": "n"}, "status": {"podIP": ip,
+            "conditions": [{"type": "Ready", "status": ready}]}}),
+        ))
     }
 
     fn service() -> Service {
@@ -214,7 +217,13 @@ mod tests {
     #[test]
     fn no_more_than_a_thousand_addresses_are_shown() {
         let pods: Vec<Arc<Pod>> = (0..1010)
-            .map(|number| backend(&format!("p{number}"), &format!("10.0.{}.{}", number / 250, number % 250), "True"))
+            .map(|number| {
+                backend(
+                    &format!("p{number}"),
+                    &format!("10.0.{}.{}", number / 250, number % 250),
+                    "True",
+                )
+            })
             .collect();
         let new = plan(&service(), &pods, None).expect("new");
         assert_eq!(new.subsets.expect("one")[0].addresses.as_ref().map(Vec::len), Some(MOST));

@@ -41,9 +41,8 @@ fn watch(watch: &mut Watch<'_>) {
     endpointslice::index(&watch.reads::<EndpointSlice>());
     watch.own::<Endpoints>();
     watch.own::<Service>();
-    watch.maps::<EndpointSlice>(|_, slice| {
-        endpointslice::of_slice(slice, US).into_iter().collect()
-    });
+    watch
+        .maps::<EndpointSlice>(|_, slice| endpointslice::of_slice(slice, US).into_iter().collect());
 }
 
 async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
@@ -129,8 +128,11 @@ fn group(subset: &EndpointSubset, family: &str) -> Option<Group> {
         protocol: port.protocol.clone(),
         app_protocol: port.app_protocol.clone(),
     });
-    (!endpoints.is_empty())
-        .then(|| Group { family: family.into(), ports: ports.collect(), endpoints })
+    (!endpoints.is_empty()).then(|| Group {
+        family: family.into(),
+        ports: ports.collect(),
+        endpoints,
+    })
 }
 
 /// The metadata of all mirrored slices.

@@ -199,9 +199,15 @@ mod tests {
 
     fn group(range: std::ops::Range<usize>) -> Group {
         let endpoints = range
-            .map(|number| object(json!({"addresses": [format!("10.0.{}.{}", number / 250, number % 250)]})))
+            .map(|number| {
+                object(json!({"addresses": [format!("10.0.{}.{}", number / 250, number % 250)]}))
+            })
             .collect();
-        Group { family: "IPv4".into(), ports: vec![object(json!({"name": "", "port": 80}))], endpoints }
+        Group {
+            family: "IPv4".into(),
+            ports: vec![object(json!({"name": "", "port": 80}))],
+            endpoints,
+        }
     }
 
     fn template() -> EndpointSlice {

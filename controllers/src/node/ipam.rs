@@ -50,11 +50,11 @@ fn plan(
 ) -> Vec<(String, Option<IpNet>)> {
     let mut taken: HashSet<IpNet> = nodes.iter().filter_map(|node| part(node)).collect();
     let names: HashSet<&str> = nodes.iter().map(|node| name(node)).collect();
-    taken.extend(given.iter().filter(|(node, _)| names.contains(node.as_str())).map(|(_, net)| net));
+    taken
+        .extend(given.iter().filter(|(node, _)| names.contains(node.as_str())).map(|(_, net)| net));
     let mut parts = range.subnets(mask.max(range.prefix_len())).ok();
     let mut next = || parts.as_mut()?.find(|part| !taken.contains(part));
-    let mut lacking: Vec<&Arc<Node>> =
-        nodes.iter().filter(|node| part(node).is_none()).collect();
+    let mut lacking: Vec<&Arc<Node>> = nodes.iter().filter(|node| part(node).is_none()).collect();
     lacking.sort_by_key(|node| (node.metadata.creation_timestamp.clone(), name(node).to_owned()));
     lacking
         .into_iter()

@@ -91,10 +91,7 @@ fn limit(toleration: &Toleration, default_seconds: Option<i64>) -> Option<i64> {
     let seconds = toleration.toleration_seconds?;
     let by_default = seconds == DEFAULT_SECONDS
         && toleration.effect.as_deref() == Some(taints::NO_EXECUTE)
-        && matches!(
-            toleration.key.as_deref(),
-            Some(taints::NOT_READY | taints::UNREACHABLE)
-        );
+        && matches!(toleration.key.as_deref(), Some(taints::NOT_READY | taints::UNREACHABLE));
     Some(default_seconds.filter(|_| by_default).map_or(seconds, |most| most.min(seconds)))
 }
 
@@ -180,7 +177,8 @@ fn cancelled(ctx: &Ctx, uid: &str) {
     let all = ctx.cache::<Pod>().list();
     let pod = all.into_iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid));
     if let Some(pod) = pod.filter(|pod| !pods::is_terminating(pod)) {
-        let note = format!("Cancelling deletion of Pod {}/{}", pods::namespace(&pod), pods::name(&pod));
+        let note =
+            format!("Cancelling deletion of Pod {}/{}", pods::namespace(&pod), pods::name(&pod));
         ctx.normal(&*pod, "TaintManagerEviction", &note);
     }
 }
@@ -201,7 +199,8 @@ async fn evict(ctx: &Ctx, pod: &Pod) -> bool {
     let done = async {
         let marked = ctx.client.patch_status::<Pod>(namespace, name, Patch::Strategic(body)).await;
         if marked.gone_is_done("mark for eviction")?.is_some() {
-            let options = DeleteOptions { uid: pod.metadata.uid.clone(), ..DeleteOptions::default() };
+            let options =
+                DeleteOptions { uid: pod.metadata.uid.clone(), ..DeleteOptions::default() };
             let deleted = ctx.client.delete::<Pod>(namespace, name, &options).await;
             deleted.gone_is_done("evict")?;
         }
@@ -227,7 +226,8 @@ mod tests {
     const ADDED: &str = "2026-01-01T00:00:00Z";
 
     fn verdict(tolerations: Value, node: Value, default_seconds: Option<i64>) -> Option<i64> {
-        let (tolerations, node): (Vec<Toleration>, Vec<Taint>) = (object(tolerations), object(node));
+        let (tolerations, node): (Vec<Toleration>, Vec<Taint>) =
+            (object(tolerations), object(node));
         let added: Timestamp = ADDED.parse().expect("a time");
         match judge(&tolerations, &node, added, default_seconds) {
             Verdict::Stay => None,

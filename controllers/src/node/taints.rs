@@ -132,16 +132,15 @@ mod tests {
 
     #[test]
     fn conditions_become_taints_and_others_stay() {
-        let one = node("n", json!({"spec": {"taints": [
+        let one = node(
+            "n",
+            json!({"spec": {"taints": [
             {"key": "mine", "effect": "NoSchedule"},
             {"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"}]},
             "status": {"conditions": [{"type": "Ready", "status": "Unknown"},
-                {"type": "DiskPressure", "status": "Unknown"}]}}));
-        let wanted = [
-            ("mine", NO_SCHEDULE),
-            (UNREACHABLE, NO_SCHEDULE),
-            (UNREACHABLE, NO_EXECUTE),
-        ];
+                {"type": "DiskPressure", "status": "Unknown"}]}}),
+        );
+        let wanted = [("mine", NO_SCHEDULE), (UNREACHABLE, NO_SCHEDULE), (UNREACHABLE, NO_EXECUTE)];
         let wanted: Vec<(String, String)> =
             wanted.iter().map(|(key, effect)| ((*key).into(), (*effect).into())).collect();
         assert_eq!(keys(&one, true), Some(wanted.clone()));
@@ -150,11 +149,15 @@ mod tests {
 
     #[test]
     fn a_healthy_node_has_no_taints_of_ours() {
-        let one = node("n", json!({"spec": {"taints": [
+        let one = node(
+            "n",
+            json!({"spec": {"taints": [
             {"key": UNREACHABLE, "effect": "NoExecute"}, {"key": NOT_READY, "effect": "NoSchedule"}
-        ]}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+        ]}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+        );
         assert_eq!(keys(&one, true), Some(Vec::new()));
-        let clean = node("n", json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+        let clean =
+            node("n", json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
         assert_eq!(keys(&clean, true), None);
     }
 }

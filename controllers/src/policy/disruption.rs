@@ -290,10 +290,13 @@ mod tests {
 
     fn some(count: usize) -> Vec<Arc<Pod>> {
         let one = |number| {
-            Arc::new(pod(&format!("p{number}"), json!({"metadata": {"ownerReferences": [
+            Arc::new(pod(
+                &format!("p{number}"),
+                json!({"metadata": {"ownerReferences": [
                 {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "r",
                     "controller": true}]},
-                "status": {"conditions": [{"type": "Ready", "status": "True"}]}})))
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+            ))
         };
         (0..count).map(one).collect()
     }

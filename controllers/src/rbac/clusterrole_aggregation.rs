@@ -39,7 +39,8 @@ fn plan(role: &ClusterRole, all: &[Arc<ClusterRole>]) -> Option<Vec<PolicyRule>>
     for selector in selectors {
         let selector = Selector::compile(Some(selector));
         let chosen = order.iter().filter(|one| {
-            one.metadata.name != role.metadata.name && selector.matches(one.metadata.labels.as_ref())
+            one.metadata.name != role.metadata.name
+                && selector.matches(one.metadata.labels.as_ref())
         });
         for rule in chosen.flat_map(|one| one.rules.iter().flatten()) {
             if !rules.contains(rule) {

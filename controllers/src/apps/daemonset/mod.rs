@@ -161,8 +161,10 @@ async fn apply(
         let what = phase.to_lowercase();
         let verb = if *phase == "Failed" { "kill" } else { "delete" };
         let (name, node) = (pods::name(pod), pods::node(pod));
-        let note = format!("Found {what} daemon pod {key_ns}/{name} on node {node}, will try to {verb} it",
-            key_ns = key.namespace);
+        let note = format!(
+            "Found {what} daemon pod {key_ns}/{name} on node {node}, will try to {verb} it",
+            key_ns = key.namespace
+        );
         ctx.tell(set, kind, reason, &note);
     }
     let new: Vec<Pod> =

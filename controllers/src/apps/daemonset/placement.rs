@@ -61,9 +61,8 @@ pub(crate) fn fit(set: &DaemonSet, on: &Node) -> Fit {
 /// Whether selector and required affinity accept a node.
 fn matches(spec: &PodSpec, on: &Node) -> bool {
     let labels = on.metadata.labels.as_ref();
-    let has = |(key, value): (&String, &String)| {
-        labels.and_then(|labels| labels.get(key)) == Some(value)
-    };
+    let has =
+        |(key, value): (&String, &String)| labels.and_then(|labels| labels.get(key)) == Some(value);
     let required = spec.affinity.as_ref().and_then(|one| one.node_affinity.as_ref());
     let required =
         required.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_ref());

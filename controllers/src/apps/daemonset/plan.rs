@@ -50,9 +50,7 @@ impl<'a> Situation<'a> {
     ) -> Self {
         let mut by_node: BTreeMap<String, (Option<Fit>, Vec<Arc<Pod>>)> = nodes
             .iter()
-            .map(|one| {
-                (node::name(one).to_owned(), (Some(placement::fit(set, one)), Vec::new()))
-            })
+            .map(|one| (node::name(one).to_owned(), (Some(placement::fit(set, one)), Vec::new())))
             .collect();
         for pod in all {
             if let Some(target) = placement::target(pod.spec.as_ref()) {
@@ -107,7 +105,11 @@ impl<'a> Situation<'a> {
         }
         if plan.create.is_empty() && plan.delete.is_empty() && self.is_rolling() {
             let (surge, missing) = self.bounds();
-            if surge == 0 { self.roll(missing, &mut plan) } else { self.surge(surge, missing, &mut plan) }
+            if surge == 0 {
+                self.roll(missing, &mut plan)
+            } else {
+                self.surge(surge, missing, &mut plan)
+            }
         }
         plan
     }
@@ -161,7 +163,10 @@ impl<'a> Situation<'a> {
     }
 
     /// The new and the old Pod of a node; `None` when there are too many to tell.
-    fn pair<'b>(&self, all: &'b [Arc<Pod>]) -> Option<(Option<&'b Arc<Pod>>, Option<&'b Arc<Pod>>)> {
+    fn pair<'b>(
+        &self,
+        all: &'b [Arc<Pod>],
+    ) -> Option<(Option<&'b Arc<Pod>>, Option<&'b Arc<Pod>>)> {
         let (mut new, mut old) = (None, None);
         for pod in all.iter().filter(|pod| !pods::is_terminating(pod)) {
             let place = if self.is_new(pod) { &mut new } else { &mut old };
@@ -286,13 +291,17 @@ mod tests {
     }
 
     fn on(name: &str, node: &str, hash: &str, ready: &str) -> Arc<Pod> {
-        Arc::new(pod(name, json!({"metadata": {"labels": {history::HASH: hash}},
+        Arc::new(pod(
+            name,
+            json!({"metadata": {"labels": {history::HASH: hash}},
             "spec": {"nodeName": node}, "status": {"phase": "Running",
-                "conditions": [{"type": "Ready", "status": ready}]}})))
+                "conditions": [{"type": "Ready", "status": ready}]}}),
+        ))
     }
 
     fn planned(set: &DaemonSet, nodes: &[&str], pods: &[Arc<Pod>]) -> (Vec<String>, Vec<String>) {
-        let nodes: Vec<Arc<Node>> = nodes.iter().map(|one| Arc::new(node(one, json!({})))).collect();
+        let nodes: Vec<Arc<Node>> =
+            nodes.iter().map(|one| Arc::new(node(one, json!({})))).collect();
         let plan = Situation::new(set, &nodes, pods, "new", Timestamp::UNIX_EPOCH).plan();
         let gone = plan.delete.iter().map(|pod| pods::name(pod).to_owned()).collect();
         (plan.create, gone)
@@ -336,8 +345,11 @@ mod tests {
 
     #[test]
     fn ended_pods_are_replaced() {
-        let ended = Arc::new(pod("p", json!({"spec": {"nodeName": "n1"},
-            "status": {"phase": "Failed"}})));
+        let ended = Arc::new(pod(
+            "p",
+            json!({"spec": {"nodeName": "n1"},
+            "status": {"phase": "Failed"}}),
+        ));
         let set = set(json!({}));
         let nodes = [Arc::new(node("n1", json!({})))];
         let plan = Situation::new(&set, &nodes, &[ended], "new", Timestamp::UNIX_EPOCH).plan();

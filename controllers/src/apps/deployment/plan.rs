@@ -251,11 +251,8 @@ impl Step<'_> {
             return false;
         }
         let least = self.wanted() - sets::max_unavailable(self.spec);
-        let new_missing = self
-            .plan
-            .new
-            .as_ref()
-            .map_or(0, |new| sets::replicas(new) - sets::available(new));
+        let new_missing =
+            self.plan.new.as_ref().map_or(0, |new| sets::replicas(new) - sets::available(new));
         let most = self.total() - least - new_missing;
         if most <= 0 {
             return false;
@@ -294,7 +291,8 @@ impl Step<'_> {
                 shrunk |= self.resize(Some(index), 0);
             }
         }
-        let left = |set: &ReplicaSet| set.metadata.uid.as_ref().is_some_and(|u| running.contains(u));
+        let left =
+            |set: &ReplicaSet| set.metadata.uid.as_ref().is_some_and(|u| running.contains(u));
         if shrunk || self.plan.old.iter().any(left) {
             return;
         }

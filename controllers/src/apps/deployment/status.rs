@@ -213,7 +213,16 @@ fn failure(
         Some(found) => {
             let (reason, message) =
                 (found.reason.unwrap_or_default(), found.message.unwrap_or_default());
-            set(conditions, condition("ReplicaFailure", found.status.as_deref().unwrap_or("True"), &reason, message, now))
+            set(
+                conditions,
+                condition(
+                    "ReplicaFailure",
+                    found.status.as_deref().unwrap_or("True"),
+                    &reason,
+                    message,
+                    now,
+                ),
+            )
         }
         None => {
             conditions.retain(|one| one.type_.as_deref() != Some("ReplicaFailure"));

@@ -1,10 +1,7 @@
 //! What a StatefulSet's Pods are called, how they are labelled, and which claims are theirs.
 
 use super::super::history;
-use crate::{
-    ctx::controller_of,
-    pods,
-};
+use crate::{ctx::controller_of, pods};
 use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
@@ -119,8 +116,9 @@ pub(crate) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeCla
 /// Whether claims go with the set (`scaled`: with a Pod that is scaled away).
 fn policy(set: &StatefulSet, scaled: bool) -> bool {
     let policy = set.spec.persistent_volume_claim_retention_policy.as_ref();
-    let word = policy
-        .and_then(|policy| if scaled { policy.when_scaled.as_ref() } else { policy.when_deleted.as_ref() });
+    let word = policy.and_then(|policy| {
+        if scaled { policy.when_scaled.as_ref() } else { policy.when_deleted.as_ref() }
+    });
     word.is_some_and(|word| word == "Delete")
 }
 
@@ -161,7 +159,10 @@ mod tests {
         let pod = make(&set, &set.spec.template, 3, "s-hash");
         assert_eq!(pods::name(&pod), "s-3");
         let spec = pod.spec.as_ref().expect("spec");
-        assert_eq!((spec.hostname.as_deref(), spec.subdomain.as_deref()), (Some("s-3"), Some("svc")));
+        assert_eq!(
+            (spec.hostname.as_deref(), spec.subdomain.as_deref()),
+            (Some("s-3"), Some("svc"))
+        );
         let labels = pod.metadata.labels.as_ref().expect("labels");
         assert_eq!(labels[NAME], "s-3");
         assert_eq!(labels[INDEX], "3");

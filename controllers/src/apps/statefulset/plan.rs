@@ -72,12 +72,7 @@ struct Step<'a> {
 }
 
 /// Plans the next step.
-pub(crate) fn plan(
-    set: &StatefulSet,
-    all: &[Arc<Pod>],
-    names: &Revisions,
-    now: Timestamp,
-) -> Plan {
+pub(crate) fn plan(set: &StatefulSet, all: &[Arc<Pod>], names: &Revisions, now: Timestamp) -> Plan {
     let mut step = Step { set, names, now, plan: Plan::default() };
     step.count(all);
     let start = set.spec.ordinals.as_ref().and_then(|one| one.start).unwrap_or(0);
@@ -209,8 +204,7 @@ impl Step<'_> {
                 }
                 continue;
             }
-            let is_first =
-                first_unhealthy.as_ref().is_some_and(|first| Arc::ptr_eq(first, pod));
+            let is_first = first_unhealthy.as_ref().is_some_and(|first| Arc::ptr_eq(first, pod));
             if ordered && !self.is_available(pod) && !is_first {
                 return false;
             }
@@ -241,9 +235,8 @@ impl Step<'_> {
         let targets: Vec<&Arc<Pod>> = targets.filter_map(|(_, slot)| slot.as_ref()).collect();
         let mut gone = Vec::new();
         if let Some(most) = most {
-            let missing = slots.values().filter(|slot| {
-                slot.as_ref().is_none_or(|pod| !self.is_healthy(pod))
-            });
+            let missing =
+                slots.values().filter(|slot| slot.as_ref().is_none_or(|pod| !self.is_healthy(pod)));
             let missing = i32::try_from(missing.count()).unwrap_or(i32::MAX);
             let room = usize::try_from(most - missing).unwrap_or(0);
             gone.extend(targets.into_iter().filter(|pod| outdated(pod)).take(room));
@@ -307,9 +300,12 @@ mod tests {
 
     fn one(ordinal: i32, revision: &str, ready: bool) -> Arc<Pod> {
         let name = format!("s-{ordinal}");
-        let mut pod = pod(&name, json!({"metadata": {"labels": {history::HASH: revision}},
+        let mut pod = pod(
+            &name,
+            json!({"metadata": {"labels": {history::HASH: revision}},
             "status": {"phase": "Running", "conditions": [
-                {"type": "Ready", "status": if ready { "True" } else { "False" }}]}}));
+                {"type": "Ready", "status": if ready { "True" } else { "False" }}]}}),
+        );
         identity::identify(&mut pod);
         Arc::new(pod)
     }
@@ -346,7 +342,8 @@ mod tests {
     #[test]
     fn updates_go_from_the_end_to_the_partition_one_at_a_time() {
         let plain = set(json!({}));
-        let all = |last: &str, ready| [one(0, "old", true), one(1, "old", true), one(2, last, ready)];
+        let all =
+            |last: &str, ready| [one(0, "old", true), one(1, "old", true), one(2, last, ready)];
         assert_eq!(changes(&plain, &all("old", true)), ["-s-2"]);
         assert_eq!(changes(&plain, &all("new", false)), Vec::<String>::new());
         assert_eq!(changes(&plain, &all("new", true)), ["-s-1"]);

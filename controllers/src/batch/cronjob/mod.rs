@@ -92,9 +92,8 @@ fn follow(ctx: &Ctx, cron: &CronJob, jobs: &[Arc<Job>]) -> CronJobStatus {
                 ctx.normal(cron, "SawCompletedJob", &note);
             }
             (None, false) => {
-                let note = format!(
-                    "Saw a job that the controller did not create or forgot: {name}"
-                );
+                let note =
+                    format!("Saw a job that the controller did not create or forgot: {name}");
                 ctx.warning(cron, "UnexpectedJob", &note);
             }
             _ => {}
@@ -231,7 +230,8 @@ async fn start_due(
             return Ok(next);
         }
         Some("Replace") => {
-            for job in jobs.iter().filter(|job| active.iter().any(|one| one.uid == job.metadata.uid))
+            for job in
+                jobs.iter().filter(|job| active.iter().any(|one| one.uid == job.metadata.uid))
             {
                 remove(ctx, key, cron, job).await?;
             }

@@ -128,9 +128,13 @@ impl Calendar {
             for minute in (0..60).filter(|one: &i8| self.minutes & (1 << one.unsigned_abs()) != 0) {
                 let wall = date.at(hour, minute, 0, 0);
                 let ambiguous = zone.to_ambiguous_timestamp(wall);
-                if ambiguous.is_ambiguous() && ambiguous.clone().later().ok().is_some_and(|later| {
-                    later.to_zoned(zone.clone()).datetime() != wall
-                }) {
+                if ambiguous.is_ambiguous()
+                    && ambiguous
+                        .clone()
+                        .later()
+                        .ok()
+                        .is_some_and(|later| later.to_zoned(zone.clone()).datetime() != wall)
+                {
                     continue;
                 }
                 let found = ambiguous.compatible().ok()?;
@@ -233,7 +237,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "* * * *", "60 * * * *", "* * 0 * *", "a * * * *", "@never", "*/0 * * * *"] {
+        for text in ["", "* * * *", "60 * * * *", "* * 0 * *", "a * * * *", "@never", "*/0 * * * *"]
+        {
             assert!(Schedule::parse(text).is_err(), "{text}");
         }
     }

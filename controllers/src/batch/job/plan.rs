@@ -227,7 +227,8 @@ impl<'a> Step<'a> {
     /// Whether and why the Job ends. What was decided once stays.
     fn end(&self) -> Option<End> {
         let decided = self.status.conditions.iter().flatten().find(|one| {
-            one.status == "True" && matches!(one.type_.as_str(), "FailureTarget" | "SuccessCriteriaMet")
+            one.status == "True"
+                && matches!(one.type_.as_str(), "FailureTarget" | "SuccessCriteriaMet")
         });
         if let Some(one) = decided {
             return Some(End {
@@ -274,7 +275,8 @@ impl<'a> Step<'a> {
         if self.failed > limit {
             return true;
         }
-        let policy = self.spec.template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+        let policy =
+            self.spec.template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
         if policy != Some("OnFailure") {
             return false;
         }
@@ -324,8 +326,11 @@ impl<'a> Step<'a> {
         self.start();
         self.plan.delete.clone_from(&self.active);
         self.plan.strip_before_delete = end.success;
-        let (first, last) =
-            if end.success { ("SuccessCriteriaMet", "Complete") } else { ("FailureTarget", "Failed") };
+        let (first, last) = if end.success {
+            ("SuccessCriteriaMet", "Complete")
+        } else {
+            ("FailureTarget", "Failed")
+        };
         self.set_condition(first, "True", &end.reason, &end.message);
         let gone = self.active.is_empty() && self.terminating() == 0;
         self.active.clear();
@@ -433,7 +438,9 @@ impl<'a> Step<'a> {
 
     fn create(&mut self, number: usize) {
         if !self.is_indexed() {
-            let wait = self.delay_of(self.all.iter().filter(|pod| pods::is_finished(pod) || self.has_failed(pod)));
+            let wait = self.delay_of(
+                self.all.iter().filter(|pod| pods::is_finished(pod) || self.has_failed(pod)),
+            );
             match wait {
                 Some(wait) => self.plan.next = self.plan.next.sooner(Action::After(wait)),
                 None => self.plan.create = vec![Slot::default(); number],
@@ -445,7 +452,9 @@ impl<'a> Step<'a> {
             .iter()
             .filter(|pod| {
                 pods::is_active(pod)
-                    || self.waits_for_phase() && pods::is_terminating(pod) && !pods::is_finished(pod)
+                    || self.waits_for_phase()
+                        && pods::is_terminating(pod)
+                        && !pods::is_finished(pod)
             })
             .filter_map(|pod| pod::index(pod))
             .collect();

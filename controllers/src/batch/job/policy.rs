@@ -87,10 +87,15 @@ mod tests {
         let spec: JobSpec = object(json!({"template": {}, "podFailurePolicy": {"rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
             {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}]}}));
-        let ended = |code: i32| json!([{"name": "c", "image": "", "imageID": "", "ready": false,
-            "restartCount": 0, "state": {"terminated": {"exitCode": code}}}]);
-        let disrupted = pod("p", json!({"status": {"containerStatuses": ended(42),
-            "conditions": [{"type": "DisruptionTarget", "status": "True"}]}}));
+        let ended = |code: i32| {
+            json!([{"name": "c", "image": "", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"terminated": {"exitCode": code}}}])
+        };
+        let disrupted = pod(
+            "p",
+            json!({"status": {"containerStatuses": ended(42),
+            "conditions": [{"type": "DisruptionTarget", "status": "True"}]}}),
+        );
         assert_eq!(meaning(&spec, &disrupted), Meaning::Ignore);
         let failed = pod("p", json!({"status": {"containerStatuses": ended(42)}}));
         let text = "Container c for pod ns/p failed with exit code 42 matching FailJob rule at \

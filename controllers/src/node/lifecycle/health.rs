@@ -70,13 +70,7 @@ impl Health {
 
     /// A round's check ran from `started` to `now`. Time in which no heartbeat could have been taken in is added to
     /// everybody's account.
-    pub(super) fn passed(
-        &mut self,
-        started: Instant,
-        now: Instant,
-        works: bool,
-        period: Duration,
-    ) {
+    pub(super) fn passed(&mut self, started: Instant, now: Instant, works: bool, period: Duration) {
         if !works {
             return;
         }
@@ -209,9 +203,11 @@ mod tests {
 
     #[test]
     fn conditions_that_were_never_posted_are_added() {
-        let one = node("n", json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+        let one =
+            node("n", json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
         let changed = unknown(&one, Timestamp::UNIX_EPOCH).expect("changed");
-        let reasons: Vec<_> = changed.iter().map(|one| one.reason.as_deref().expect("one")).collect();
+        let reasons: Vec<_> =
+            changed.iter().map(|one| one.reason.as_deref().expect("one")).collect();
         assert_eq!(reasons[0], "NodeStatusUnknown");
         assert_eq!(&reasons[1..], ["NodeStatusNeverUpdated"; 3]);
         let mut silent = one;

@@ -41,8 +41,10 @@ const LEASES: &str = "kube-node-lease";
 /// Rounds follow each other no faster, however fast nodes change.
 const BREATH: Duration = Duration::from_millis(20);
 /// Labels that older clients read, and what they are copied from.
-const OLD_LABELS: [(&str, &str); 2] =
-    [("beta.kubernetes.io/os", "kubernetes.io/os"), ("beta.kubernetes.io/arch", "kubernetes.io/arch")];
+const OLD_LABELS: [(&str, &str); 2] = [
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+];
 
 /// The controller.
 pub(crate) const DEF: Controller = Controller {
@@ -158,7 +160,8 @@ impl Monitor {
         let mut changes = Vec::new();
         for node in &nodes {
             let down = ready(node) != "True";
-            let key = if ready(node) == "Unknown" { taints::UNREACHABLE } else { taints::NOT_READY };
+            let key =
+                if ready(node) == "Unknown" { taints::UNREACHABLE } else { taints::NOT_READY };
             let already = taints::has(node, key, taints::NO_EXECUTE);
             let evict = down && !already && !all_down && self.may_evict(node, interval);
             changes.extend(change(ctx, node, evict).map(|body| (name(node).to_owned(), body)));

@@ -99,8 +99,7 @@ fn a_rolling_update_goes_step_by_step_and_keeps_its_bounds() {
     let mut one = deployment(3, "1", rolling(json!(0), json!(1)));
     settle(&mut world, &mut one);
     assert_eq!(world.sizes(), [3]);
-    one.spec.template =
-        deployment(3, "2", json!({})).spec.template;
+    one.spec.template = deployment(3, "2", json!({})).spec.template;
     world.step(&mut one);
     world.step(&mut one);
     assert_eq!(world.sizes(), [2, 0]);
@@ -129,8 +128,7 @@ fn pods_that_never_get_ready_stop_a_rollout() {
         world.serve(|_, _| 0);
     }
     for version in ["2", "3"] {
-        one.spec.template =
-            deployment(4, version, json!({})).spec.template;
+        one.spec.template = deployment(4, version, json!({})).spec.template;
         for _ in 0..9 {
             world.step(&mut one);
             world.serve(|_, _| 0);
@@ -145,8 +143,7 @@ fn going_back_gives_the_old_set_the_next_revision() {
     let mut one = deployment(1, "1", rolling(json!(1), json!(0)));
     settle(&mut world, &mut one);
     for version in ["2", "1"] {
-        one.spec.template =
-            deployment(1, version, json!({})).spec.template;
+        one.spec.template = deployment(1, version, json!({})).spec.template;
         settle(&mut world, &mut one);
     }
     assert_eq!(world.sizes(), [1, 0]);
@@ -160,8 +157,7 @@ fn a_size_changed_during_a_rollout_is_spread_by_size() {
     let mut world = World::default();
     let mut one = deployment(4, "1", rolling(json!(2), json!(0)));
     settle(&mut world, &mut one);
-    one.spec.template =
-        deployment(4, "2", json!({})).spec.template;
+    one.spec.template = deployment(4, "2", json!({})).spec.template;
     world.step(&mut one);
     assert_eq!(world.sizes(), [4, 2]);
     one.spec.replicas = Some(10);
@@ -188,8 +184,7 @@ fn recreate_waits_for_the_last_old_pod() {
     let mut world = World::default();
     let mut one = deployment(2, "1", json!({"type": "Recreate"}));
     settle(&mut world, &mut one);
-    one.spec.template =
-        deployment(2, "2", json!({})).spec.template;
+    one.spec.template = deployment(2, "2", json!({})).spec.template;
     world.step(&mut one);
     assert_eq!(world.sizes(), [0]);
     let waiting = plan(&one, &world.sets, &["rs0".into()], Timestamp::UNIX_EPOCH);
@@ -204,8 +199,7 @@ fn old_sets_beyond_the_history_limit_go() {
     let mut one = deployment(1, "0", rolling(json!(1), json!(0)));
     one.spec.revision_history_limit = Some(1);
     for version in ["0", "1", "2", "3"] {
-        one.spec.template =
-            deployment(1, version, json!({})).spec.template;
+        one.spec.template = deployment(1, version, json!({})).spec.template;
         settle(&mut world, &mut one);
     }
     assert_eq!(world.sets.len(), 2);

@@ -22,9 +22,12 @@ fn one(name: &str, over: Value) -> Arc<Pod> {
 }
 
 fn ended(name: &str, phase: &str) -> Arc<Pod> {
-    one(name, json!({"status": {"phase": phase, "containerStatuses": [
+    one(
+        name,
+        json!({"status": {"phase": phase, "containerStatuses": [
         {"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}}}]}}))
+            "state": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}}}]}}),
+    )
 }
 
 fn step(job: &Job, all: &[Arc<Pod>]) -> Plan {
@@ -86,9 +89,12 @@ fn too_many_failures_end_a_job_and_its_other_pods() {
 fn a_failed_pod_is_replaced_after_a_growing_delay() {
     let job = job(json!({}));
     let recent = |name: &str| {
-        one(name, json!({"status": {"phase": "Failed", "containerStatuses": [
+        one(
+            name,
+            json!({"status": {"phase": "Failed", "containerStatuses": [
             {"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": {"terminated": {"exitCode": 1, "finishedAt": NOW}}}]}}))
+                "state": {"terminated": {"exitCode": 1, "finishedAt": NOW}}}]}}),
+        )
     };
     let plan = step(&job, &[recent("a"), recent("b")]);
     assert!(plan.create.is_empty());
