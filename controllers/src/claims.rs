@@ -1,7 +1,9 @@
-//! Which objects belong to a controller: those it owns and selects, those it adopts, those it lets go.
+//! Which objects belong to a controller: those it owns and selects, those it adopts, those it lets
+//! go.
 //!
-//! *Adopt*: an object that is selected and that nobody controls gets a reference to the controller. *Release*: an
-//! object that is controlled but no longer selected loses it. An object that another controls is left alone.
+//! *Adopt*: an object that is selected and that nobody controls gets a reference to the controller.
+//! *Release*: an object that is controlled but no longer selected loses it. An object that another
+//! controls is left alone.
 
 use crate::{
     ctx::{Ctx, Key, controller_of},
@@ -40,8 +42,8 @@ pub(crate) fn decide(object: &ObjectMeta, uid: &str, deleted: bool, selector: &S
     }
 }
 
-/// The objects of `all` that belong to `owner` after adopting and releasing. `accept` can refuse objects that the
-/// selector would take.
+/// The objects of `all` that belong to `owner` after adopting and releasing. `accept` can refuse
+/// objects that the selector would take.
 pub(crate) async fn claim<O: Kind, K: Kind>(
     ctx: &Ctx,
     key: &Key,
@@ -72,7 +74,8 @@ pub(crate) async fn claim<O: Kind, K: Kind>(
     Ok(mine)
 }
 
-/// Asks the API server, not the cache, whether the controller exists: one that is being deleted must not adopt.
+/// Asks the API server, not the cache, whether the controller exists: one that is being deleted
+/// must not adopt.
 async fn still_there<O: Kind>(ctx: &Ctx, owner: &O) -> Result<bool, Error> {
     let at = Key::of(owner);
     let fresh = ctx.client.get::<O>(&at.namespace, &at.name).await;

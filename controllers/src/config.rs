@@ -22,8 +22,8 @@ pub struct Times {
     pub grace: Duration,
     /// The same for a node that has never sent a heartbeat.
     pub startup_grace: Duration,
-    /// Most seconds that admission's default tolerations (300 s of not-ready and unreachable) keep a Pod; `None`
-    /// takes them as they are.
+    /// Most seconds that admission's default tolerations (300 s of not-ready and unreachable) keep
+    /// a Pod; `None` takes them as they are.
     pub default_toleration: Option<i64>,
     /// At most one node per zone starts to lose its Pods in this time.
     pub eviction_interval: Duration,
@@ -31,8 +31,8 @@ pub struct Times {
     pub quarantine: Duration,
     /// How often the Pod collector looks.
     pub pod_gc: Duration,
-    /// How long a Pod on a node that can't be reached may take to stop before it is removed by force; `None` waits
-    /// until somebody does.
+    /// How long a Pod on a node that can't be reached may take to stop before it is removed by
+    /// force; `None` waits until somebody does.
     pub force_removal: Option<Duration>,
 }
 

@@ -1,8 +1,9 @@
-//! What a controller works with: caches, the fenced client, events, the time, and its unseen writes.
+//! What a controller works with: caches, the fenced client, events, the time, and its unseen
+//! writes.
 //!
-//! A cache lags behind the controller's own writes. A reconciler that looked at it too early would write twice: two
-//! Pods for one. So every write is remembered under the key it was made for, and that key is not reconciled again
-//! until the caches show the write (or five seconds have passed).
+//! A cache lags behind the controller's own writes. A reconciler that looked at it too early would
+//! write twice: two Pods for one. So every write is remembered under the key it was made for, and
+//! that key is not reconciled again until the caches show the write (or five seconds have passed).
 
 use crate::{
     config::Config,
@@ -21,7 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an unseen write holds a key back. A cache that lags longer is disturbed, and no reason to stand still.
+/// How long an unseen write holds a key back. A cache that lags longer is disturbed, and no reason
+/// to stand still.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Names the object to reconcile.

@@ -1,7 +1,8 @@
 //! Stable names for templates: the hash in a ReplicaSet's or a ControllerRevision's name.
 //!
-//! The hash is taken over the template as JSON with sorted keys, so that it does not depend on field order, and over
-//! the count of collisions seen so far. It is written in the letters that names can't spell words with.
+//! The hash is taken over the template as JSON with sorted keys, so that it does not depend on
+//! field order, and over the count of collisions seen so far. It is written in the letters that
+//! names can't spell words with.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -43,7 +44,8 @@ impl Fnv {
     }
 }
 
-/// Feeds a value; maps by sorted key, every piece with its kind and length, so that no two values read alike.
+/// Feeds a value; maps by sorted key, every piece with its kind and length, so that no two values
+/// read alike.
 fn feed(hash: &mut Fnv, value: &Value) {
     match value {
         Value::Object(map) => {

@@ -88,14 +88,16 @@ pub const CONTROLLERS: &[&Controller] = &[
     &rbac::clusterrole_aggregation::DEF,
 ];
 
-/// Asks for the informers that [`run`] needs, so that a standby has them filled when its turn comes.
+/// Asks for the informers that [`run`] needs, so that a standby has them filled when its turn
+/// comes.
 pub fn warm(informers: &Informers) {
     for controller in CONTROLLERS {
         controller.kind.watch()(&mut Watch::warm(informers));
     }
 }
 
-/// Runs the controllers until told to stop. Called only while this replica leads, with the client of that term.
+/// Runs the controllers until told to stop. Called only while this replica leads, with the client
+/// of that term.
 pub async fn run(
     config: Config,
     client: Client,

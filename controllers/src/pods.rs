@@ -1,4 +1,5 @@
-//! What controllers ask about Pods: ready, available, which goes first; and how Pods are made from templates.
+//! What controllers ask about Pods: ready, available, which goes first; and how Pods are made from
+//! templates.
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -110,7 +111,8 @@ pub(crate) fn created(pod: &Pod) -> Option<Timestamp> {
     pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
 
-/// The order in which Pods are given up: the first goes first. `crowd` tells how many related Pods share the node.
+/// The order in which Pods are given up: the first goes first. `crowd` tells how many related Pods
+/// share the node.
 pub(crate) fn deletion_order(one: (&Pod, usize), two: (&Pod, usize), now: Timestamp) -> Ordering {
     let ((a, a_crowd), (b, b_crowd)) = (one, two);
     let assigned = |pod: &Pod| !node(pod).is_empty();
@@ -130,7 +132,8 @@ pub(crate) fn deletion_order(one: (&Pod, usize), two: (&Pod, usize), now: Timest
         .then_with(|| younger_first(a, b, created(a), created(b), now))
 }
 
-/// Younger first, where ages of the same magnitude (power of two) count as equal and the uid decides.
+/// Younger first, where ages of the same magnitude (power of two) count as equal and the uid
+/// decides.
 fn younger_first(
     a: &Pod,
     b: &Pod,

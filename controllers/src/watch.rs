@@ -64,7 +64,8 @@ impl<'a> Watch<'a> {
         informer
     }
 
-    /// An object of a resource that comes or goes names the keys that `keys` finds for its namespace.
+    /// An object of a resource that comes or goes names the keys that `keys` finds for its
+    /// namespace.
     pub(crate) fn comes_and_goes(
         &mut self,
         resource: &Resource,
@@ -86,7 +87,8 @@ impl<'a> Watch<'a> {
         self.maps::<K>(|_, object| vec![Key::of(object)]);
     }
 
-    /// A change names the object's controller, if it is of this kind; losing it names the lost one too.
+    /// A change names the object's controller, if it is of this kind; losing it names the lost one
+    /// too.
     pub(crate) fn owned<K: Kind>(&mut self, kind: &'static str) {
         self.maps::<K>(move |_, object| {
             let owner = owners::controller(object.metadata());
@@ -112,8 +114,8 @@ impl<'a> Watch<'a> {
         });
     }
 
-    /// A change names the keys that `keys` finds for both states (the first is absent for a new object, the second
-    /// for a deleted one).
+    /// A change names the keys that `keys` finds for both states (the first is absent for a new
+    /// object, the second for a deleted one).
     pub(crate) fn changes<K: Kind>(
         &mut self,
         keys: impl Fn(&Ctx, Option<&K>, Option<&K>) -> Vec<Key> + Send + Sync + 'static,

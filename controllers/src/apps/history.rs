@@ -1,7 +1,8 @@
 //! Revisions of a template, kept as ControllerRevision objects by DaemonSets and StatefulSets.
 //!
-//! A revision's data is the patch that brings its template back. Equal data is the same revision: going back to an
-//! old template gives the old revision the highest number instead of making a new one.
+//! A revision's data is the patch that brings its template back. Equal data is the same revision:
+//! going back to an old template gives the old revision the highest number instead of making a new
+//! one.
 
 use crate::{
     ctx::{Ctx, Key, controller_of},

@@ -1,7 +1,8 @@
 //! What ReplicaSets and ReplicationControllers share: keeping a number of equal Pods.
 //!
-//! *Active* Pods neither ended nor were told to go: they are counted. Ended Pods stay where they are. Pods are made
-//! in batches of 1, 2, 4, … so that a template which the API server refuses costs one request, not thousands.
+//! *Active* Pods neither ended nor were told to go: they are counted. Ended Pods stay where they
+//! are. Pods are made in batches of 1, 2, 4, … so that a template which the API server refuses
+//! costs one request, not thousands.
 
 use crate::{
     ctx::{Action, Ctx, Key},
@@ -194,7 +195,8 @@ pub(crate) fn next_look(active: &[Arc<Pod>], min_ready_seconds: i32, now: Timest
     pods::next_available(active, min_ready_seconds, now).map_or(Action::Done, Action::After)
 }
 
-/// Pods that a controller should look at: its own and the orphans of its namespace; ended ones are not adopted.
+/// Pods that a controller should look at: its own and the orphans of its namespace; ended ones are
+/// not adopted.
 pub(crate) fn candidates(ctx: &Ctx, namespace: &str, uid: &str) -> Vec<Arc<Pod>> {
     let mut all = owners::candidates(&ctx.cache::<Pod>(), namespace, uid);
     all.retain(|pod| pods::is_active(pod));
@@ -257,7 +259,8 @@ mod tests {
             Arc::new(pod(
                 "a",
                 json!({"metadata": {"labels": {"a": "1"}}, "status": {"conditions": [
-                    {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+                    {"type": "Ready", "status": "True",
+                        "lastTransitionTime": "2026-01-01T00:00:00Z"}
                 ]}}),
             )),
             Arc::new(pod("b", json!({}))),

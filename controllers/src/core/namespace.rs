@@ -1,7 +1,9 @@
-//! Namespaces that go away: their content goes first, Pods before everything else, and then the namespace.
+//! Namespaces that go away: their content goes first, Pods before everything else, and then the
+//! namespace.
 //!
-//! What there may be follows from the facts registry and the custom resource definitions, not from discovery. What
-//! has finalizers stays until their owners are done; the conditions tell what is waited for.
+//! What there may be follows from the facts registry and the custom resource definitions, not from
+//! discovery. What has finalizers stays until their owners are done; the conditions tell what is
+//! waited for.
 
 use crate::{
     ctx::{Action, Ctx, Key},

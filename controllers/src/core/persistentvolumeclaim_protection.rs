@@ -43,7 +43,8 @@ fn index(informer: &Informer<Pod>) {
     });
 }
 
-/// The names of the claims that a Pod mounts; generic ephemeral volumes have claims named after Pod and volume.
+/// The names of the claims that a Pod mounts; generic ephemeral volumes have claims named after Pod
+/// and volume.
 fn mounted(pod: &Pod) -> Vec<String> {
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
     let of = |volume: &k8s_openapi::api::core::v1::Volume| {

@@ -1,5 +1,5 @@
-//! Removes Pods that nobody else will: on nodes that no longer exist or are out of service, told to go before they
-//! were bound, or ended and too many.
+//! Removes Pods that nobody else will: on nodes that no longer exist or are out of service, told to
+//! go before they were bound, or ended and too many.
 
 use crate::{
     ctx::Ctx,

@@ -1,5 +1,5 @@
-//! The root certificate, published as ConfigMap `kube-root-ca.crt` in every namespace, for Pods to verify the API
-//! server with.
+//! The root certificate, published as ConfigMap `kube-root-ca.crt` in every namespace, for Pods to
+//! verify the API server with.
 
 use super::serviceaccount::is_active;
 use crate::{
@@ -22,8 +22,8 @@ const ENTRY: &str = "ca.crt";
 const DESCRIPTION: &str = "kubernetes.io/description";
 /// What the annotation says.
 const TEXT: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using \
-    internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is \
-    guaranteed across distributions of Kubernetes clusters.";
+    internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage \
+    is guaranteed across distributions of Kubernetes clusters.";
 
 /// The controller. Its keys are namespaces.
 pub(crate) const DEF: Controller = Controller {

@@ -1,17 +1,18 @@
 //! The garbage collector: objects go when all their owners are gone.
 //!
-//! *Dependent*: an object with an owner reference to another, its *owner*. An owner is *absent* when no object of that
-//! kind, name and uid exists in the dependent's namespace (or cluster-wide, for cluster-scoped owners). Three ways
-//! lead to the end of an owner:
+//! *Dependent*: an object with an owner reference to another, its *owner*. An owner is *absent*
+//! when no object of that kind, name and uid exists in the dependent's namespace (or cluster-wide,
+//! for cluster-scoped owners). Three ways lead to the end of an owner:
 //!
 //! * in the *background*: the owner goes, then its dependents, because their owner is absent;
-//! * in the *foreground*: the owner carries the finalizer `foregroundDeletion`; dependents go first, and it waits for
-//!   those that say `blockOwnerDeletion`;
-//! * as *orphan*: the owner carries the finalizer `orphan`; its dependents lose the reference and stay.
+//! * in the *foreground*: the owner carries the finalizer `foregroundDeletion`; dependents go
+//!   first, and it waits for those that say `blockOwnerDeletion`;
+//! * as *orphan*: the owner carries the finalizer `orphan`; its dependents lose the reference and
+//!   stay.
 //!
-//! The graph is not kept apart: metadata informers of every deletable resource, indexed by owner uid, are the graph.
-//! What a cache says is absent is asked for at the API server before anything is deleted, and deletes name uid and
-//! revision: a stale cache never deletes user data.
+//! The graph is not kept apart: metadata informers of every deletable resource, indexed by owner
+//! uid, are the graph. What a cache says is absent is asked for at the API server before anything
+//! is deleted, and deletes name uid and revision: a stale cache never deletes user data.
 
 mod graph;
 mod process;
@@ -100,7 +101,8 @@ async fn follow(ctx: &Ctx, graph: &Arc<Graph>, queue: &Queue<Item>, shutdown: &S
     }
 }
 
-/// Whom a change concerns: the object, its owners that wait for it, and the dependents that it leaves behind.
+/// Whom a change concerns: the object, its owners that wait for it, and the dependents that it
+/// leaves behind.
 fn concerned(graph: &Graph, resource: &client::Resource, change: &Change<Partial>) -> Vec<Item> {
     let mut all = Vec::new();
     match change {

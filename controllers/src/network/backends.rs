@@ -1,4 +1,5 @@
-//! What Endpoints and EndpointSlices have in common: which Pods back a Service, and with which ports.
+//! What Endpoints and EndpointSlices have in common: which Pods back a Service, and with which
+//! ports.
 
 use crate::{
     ctx::{Ctx, Key},
@@ -167,8 +168,8 @@ pub(crate) fn labels(service: &Service, reserved: &[&str]) -> Labels {
     labels
 }
 
-/// When the newest change happened that endpoints show: the Service's creation or a Pod's readiness. Headless
-/// Services don't tell.
+/// When the newest change happened that endpoints show: the Service's creation or a Pod's
+/// readiness. Headless Services don't tell.
 pub(crate) fn trigger(service: &Service, pods: &[Arc<Pod>]) -> Option<String> {
     if is_headless(service) {
         return None;

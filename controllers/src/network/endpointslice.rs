@@ -1,4 +1,5 @@
-//! EndpointSlices: the addresses of the Pods behind a Service, in slices that can change one by one.
+//! EndpointSlices: the addresses of the Pods behind a Service, in slices that can change one by
+//! one.
 
 use super::{
     backends::{self, Port, TRIGGER},
@@ -106,7 +107,8 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     Ok(Action::Done)
 }
 
-/// The changes that make the slices say what is there. `zones` has an entry for every node that exists.
+/// The changes that make the slices say what is there. `zones` has an entry for every node that
+/// exists.
 fn plan(
     service: &Service,
     pods: &[Arc<Pod>],

@@ -1,7 +1,7 @@
 //! Spreads endpoints over slices of at most 100, changing as few slices as possible.
 //!
-//! Endpoints that are in a slice stay in it. New ones fill slices that change anyway, then slices with room, then new
-//! slices.
+//! Endpoints that are in a slice stay in it. New ones fill slices that change anyway, then slices
+//! with room, then new slices.
 
 use k8s_openapi::api::{
     core::v1::ObjectReference,
@@ -50,8 +50,8 @@ fn sorted(ports: Option<&Vec<EndpointPort>>) -> Vec<EndpointPort> {
     ports
 }
 
-/// The changes that make `current` hold exactly `groups`. `template` is a slice with the metadata that all have;
-/// `keep_one` keeps an empty slice for each family where nothing is to be held.
+/// The changes that make `current` hold exactly `groups`. `template` is a slice with the metadata
+/// that all have; `keep_one` keeps an empty slice for each family where nothing is to be held.
 pub(crate) fn plan(
     current: &[Arc<EndpointSlice>],
     groups: Vec<Group>,
@@ -148,7 +148,8 @@ fn fill(
     }
 }
 
-/// Uses slices that fit nothing any more instead of new ones of the same family, and removes the rest.
+/// Uses slices that fit nothing any more instead of new ones of the same family, and removes the
+/// rest.
 fn reuse(changes: &mut Vec<Change>, mut left: Vec<Arc<EndpointSlice>>) {
     for change in changes.iter_mut() {
         let Change::Create(new) = change else { continue };

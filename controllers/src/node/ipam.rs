@@ -1,7 +1,7 @@
 //! Addresses for Pods: every node gets its own part of the cluster's range.
 //!
-//! One loop assigns, so that no part is given away twice: what it has just given is remembered until the cache
-//! shows it.
+//! One loop assigns, so that no part is given away twice: what it has just given is remembered
+//! until the cache shows it.
 
 use super::name;
 use crate::{

@@ -1,8 +1,9 @@
 //! Evicts Pods from nodes with NoExecute taints that they don't tolerate, or no longer.
 //!
-//! A Pod that tolerates every such taint stays, for the shortest `tolerationSeconds` that it names, counted from the
-//! moment the last of the taints was added. In the `fast` profile the 300 seconds that admission gives every Pod by
-//! default are cut short, because there silence is noticed in seconds, too.
+//! A Pod that tolerates every such taint stays, for the shortest `tolerationSeconds` that it names,
+//! counted from the moment the last of the taints was added. In the `fast` profile the 300 seconds
+//! that admission gives every Pod by default are cut short, because there silence is noticed in
+//! seconds, too.
 
 use super::{name, taints};
 use crate::{

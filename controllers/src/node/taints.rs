@@ -57,7 +57,8 @@ fn no_schedule(node: &Node) -> Vec<&'static str> {
     wanted
 }
 
-/// The taints a node should have, if they differ from those it has. `evict` allows to add NoExecute taints.
+/// The taints a node should have, if they differ from those it has. `evict` allows to add NoExecute
+/// taints.
 pub(crate) fn wanted(node: &Node, evict: bool, now: Timestamp) -> Option<Vec<Taint>> {
     let schedule = no_schedule(node);
     let execute = match super::ready(node) {

@@ -1,4 +1,5 @@
-//! The annotation that tells node agents how long they may cache Secrets and ConfigMaps: longer in large clusters.
+//! The annotation that tells node agents how long they may cache Secrets and ConfigMaps: longer in
+//! large clusters.
 
 use crate::{
     ctx::{Action, Ctx, Key},

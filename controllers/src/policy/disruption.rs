@@ -1,8 +1,9 @@
-//! Disruption budgets: how many Pods may be disturbed at once, kept up to date for the eviction of Pods.
+//! Disruption budgets: how many Pods may be disturbed at once, kept up to date for the eviction of
+//! Pods.
 //!
-//! *Expected* Pods are those that the controllers of the selected Pods should have, where the budget is a percentage or
-//! a maximum of missing Pods; otherwise those that are there. A Pod that the API server has evicted counts as gone
-//! for two minutes, until its deletion shows.
+//! *Expected* Pods are those that the controllers of the selected Pods should have, where the
+//! budget is a percentage or a maximum of missing Pods; otherwise those that are there. A Pod that
+//! the API server has evicted counts as gone for two minutes, until its deletion shows.
 
 use crate::{
     ctx::{Action, Ctx, Key, owned},

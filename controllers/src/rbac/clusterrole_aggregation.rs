@@ -30,7 +30,8 @@ fn watch(watch: &mut Watch<'_>) {
     });
 }
 
-/// The rules that a role should have, without doubles, in the order of the names of the roles they are from.
+/// The rules that a role should have, without doubles, in the order of the names of the roles they
+/// are from.
 fn plan(role: &ClusterRole, all: &[Arc<ClusterRole>]) -> Option<Vec<PolicyRule>> {
     let selectors = role.aggregation_rule.as_ref()?.cluster_role_selectors.as_ref()?;
     let mut order: Vec<&Arc<ClusterRole>> = all.iter().collect();

@@ -1,7 +1,8 @@
 //! DaemonSets: one Pod on every node that fits.
 //!
-//! The scheduler binds the Pods, but each says by node affinity on `metadata.name` which node it is for. A node that
-//! no longer tolerates being chosen keeps its Pod (`NoSchedule`), one that evicts loses it (`NoExecute`).
+//! The scheduler binds the Pods, but each says by node affinity on `metadata.name` which node it is
+//! for. A node that no longer tolerates being chosen keeps its Pod (`NoSchedule`), one that evicts
+//! loses it (`NoExecute`).
 
 mod placement;
 mod plan;

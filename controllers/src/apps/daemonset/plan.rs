@@ -145,8 +145,8 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// Which of several running Pods on one node go: all but the oldest, or, with a surge, all but the oldest of each
-    /// template, and the old one once the new one serves.
+    /// Which of several running Pods on one node go: all but the oldest, or, with a surge, all but
+    /// the oldest of each template, and the old one once the new one serves.
     fn surplus<'b>(&self, running: &[&'b Arc<Pod>]) -> Vec<&'b Arc<Pod>> {
         if running.len() <= 1 {
             return Vec::new();

@@ -1,8 +1,10 @@
-//! Deployments: from one template to the next, through ReplicaSets, without losing too many Pods at once.
+//! Deployments: from one template to the next, through ReplicaSets, without losing too many Pods at
+//! once.
 //!
-//! *New* is the ReplicaSet whose template equals the Deployment's, *old* are the others that it owns. One
-//! reconciliation takes one step of a rollout; the ReplicaSets' changes bring the next. `kubectl rollout undo` writes
-//! an old template back: its ReplicaSet becomes the new one again and gets the next revision number.
+//! *New* is the ReplicaSet whose template equals the Deployment's, *old* are the others that it
+//! owns. One reconciliation takes one step of a rollout; the ReplicaSets' changes bring the next.
+//! `kubectl rollout undo` writes an old template back: its ReplicaSet becomes the new one again and
+//! gets the next revision number.
 
 mod plan;
 mod sets;
@@ -99,7 +101,8 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     let wanted = status::of(&deployment, &plan, conditions, now);
     if deployment.status.as_ref() != Some(&wanted) {
         let mut deployment = owned(&deployment);
-        // The annotation may have been written above, under a newer revision: only the status is sent.
+        // The annotation may have been written above, under a newer revision: only the status is
+        // sent.
         let body = json!({"metadata": {"uid": deployment.metadata.uid}, "status": wanted});
         let body = remove_absent(&deployment, body);
         deployment.status = Some(wanted.clone());
@@ -178,8 +181,8 @@ async fn apply(
     Ok(None)
 }
 
-/// Makes the new ReplicaSet. Another object of its name means that two templates share a hash: the next attempt
-/// counts one collision more.
+/// Makes the new ReplicaSet. Another object of its name means that two templates share a hash: the
+/// next attempt counts one collision more.
 async fn create(
     ctx: &Ctx,
     key: &Key,

@@ -126,8 +126,8 @@ impl Step<'_> {
             .any(|set| sets::desired(set).is_some_and(|desired| desired != self.wanted()))
     }
 
-    /// Brings the new ReplicaSet's revision and annotations up to date; makes it, at the given size, if it is missing
-    /// and a size is given.
+    /// Brings the new ReplicaSet's revision and annotations up to date; makes it, at the given
+    /// size, if it is missing and a size is given.
     fn sync_new(&mut self, create: Option<i32>) {
         let highest = self.plan.old.iter().map(sets::revision).max().unwrap_or(0);
         let deadline = status::has_deadline(self.spec);
@@ -245,7 +245,8 @@ impl Step<'_> {
         }
     }
 
-    /// Takes Pods from old ReplicaSets: first those that are not available anyway, then as many as may be missing.
+    /// Takes Pods from old ReplicaSets: first those that are not available anyway, then as many as
+    /// may be missing.
     fn shrink_old(&mut self) -> bool {
         if self.old_total() == 0 {
             return false;
@@ -349,7 +350,8 @@ impl Step<'_> {
             && sets::available(new) == wanted
     }
 
-    /// Spreads what is to be added or taken over the active ReplicaSets by their size, the largest first.
+    /// Spreads what is to be added or taken over the active ReplicaSets by their size, the largest
+    /// first.
     fn scale_proportionally(&mut self, active: &[usize], new_active: bool) {
         let surge = sets::surge_and_unavailable(self.spec).0;
         let allowed = if self.wanted() > 0 { self.wanted() + surge } else { 0 };

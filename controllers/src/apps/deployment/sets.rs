@@ -1,4 +1,5 @@
-//! What a Deployment reads from and writes into its ReplicaSets: sizes, revisions and the annotations about them.
+//! What a Deployment reads from and writes into its ReplicaSets: sizes, revisions and the
+//! annotations about them.
 
 use crate::{
     ctx::controller_of,
@@ -76,7 +77,8 @@ pub(crate) fn is_rolling(spec: &DeploymentSpec) -> bool {
     kind != Some("Recreate")
 }
 
-/// How many Pods may be there above, and missing below, the wanted number. Never both zero: nothing could move.
+/// How many Pods may be there above, and missing below, the wanted number. Never both zero: nothing
+/// could move.
 pub(crate) fn surge_and_unavailable(spec: &DeploymentSpec) -> (i32, i32) {
     if !is_rolling(spec) {
         return (0, 0);

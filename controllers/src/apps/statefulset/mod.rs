@@ -1,8 +1,9 @@
 //! StatefulSets: Pods with names, claims and an order.
 //!
-//! *Ordinal*: the number at the end of a Pod's name. *Healthy*: available and not told to go. With `OrderedReady` one
-//! Pod is touched at a time, and nothing happens past a Pod that is not healthy; with `Parallel` Pods come and go
-//! together, but an update still replaces one at a time. Updates go from the highest ordinal down to the partition.
+//! *Ordinal*: the number at the end of a Pod's name. *Healthy*: available and not told to go. With
+//! `OrderedReady` one Pod is touched at a time, and nothing happens past a Pod that is not healthy;
+//! with `Parallel` Pods come and go together, but an update still replaces one at a time. Updates
+//! go from the highest ordinal down to the partition.
 
 mod identity;
 mod plan;

@@ -1,7 +1,8 @@
 //! CronJobs: Jobs that start by the clock.
 //!
-//! A Job's name is its schedule time in minutes since 1970, so that the same time can't start two. Times that passed
-//! while nobody looked are caught up with one Job, for the most recent of them, within `startingDeadlineSeconds`.
+//! A Job's name is its schedule time in minutes since 1970, so that the same time can't start two.
+//! Times that passed while nobody looked are caught up with one Job, for the most recent of them,
+//! within `startingDeadlineSeconds`.
 
 mod schedule;
 
@@ -177,20 +178,15 @@ fn due(cron: &CronJob, schedule: &Schedule, zone: &TimeZone, now: Timestamp) -> 
     Some(Due { missed, many: count > MANY, next: time })
 }
 
-async fn start_due(
-    ctx: &Ctx,
-    key: &Key,
-    cron: &CronJob,
-    jobs: &[Arc<Job>],
-    status: &mut CronJobStatus,
-) -> Result<Action, Error> {
+/// The times of a CronJob and its time zone; tells when they make no sense.
+fn read(ctx: &Ctx, cron: &CronJob, now: Timestamp) -> Option<(Due, TimeZone)> {
     let spec = &cron.spec;
     let schedule = match Schedule::parse(&spec.schedule) {
         Ok(schedule) => schedule,
         Err(why) => {
             let note = format!("unparseable schedule: {:?} : {why}", spec.schedule);
             ctx.warning(cron, "UnparseableSchedule", &note);
-            return Ok(Action::Done);
+            return None;
         }
     };
     let zone = match spec.time_zone.as_deref() {
@@ -200,19 +196,31 @@ async fn start_due(
             Err(_) => {
                 let note = format!("invalid timeZone: {name:?}: unknown time zone {name}");
                 ctx.warning(cron, "UnknownTimeZone", &note);
-                return Ok(Action::Done);
+                return None;
             }
         },
     };
-    let now = ctx.now();
     let Some(due) = due(cron, &schedule, &zone, now) else {
         let note = format!(
             "invalid schedule: {} : time difference between two schedules is less than 1 second",
             spec.schedule
         );
         ctx.warning(cron, "InvalidSchedule", &note);
-        return Ok(Action::Done);
+        return None;
     };
+    Some((due, zone))
+}
+
+async fn start_due(
+    ctx: &Ctx,
+    key: &Key,
+    cron: &CronJob,
+    jobs: &[Arc<Job>],
+    status: &mut CronJobStatus,
+) -> Result<Action, Error> {
+    let spec = &cron.spec;
+    let now = ctx.now();
+    let Some((due, zone)) = read(ctx, cron, now) else { return Ok(Action::Done) };
     let wait = Duration::try_from(due.next.duration_since(now)).unwrap_or(Duration::ZERO);
     let next = Action::After(wait + SLACK);
     let Some(at) = due.missed else { return Ok(next) };
@@ -239,26 +247,8 @@ async fn start_due(
         }
         _ => {}
     }
-    let new = make(cron, at, &zone);
-    let name = new.metadata.name.clone().unwrap_or_default();
-    let made = match ctx.create(key, &new).await {
-        Ok(made) => made,
-        Err(error) if error.is_already_exists() => {
-            // Started before a crash that came before the status was written.
-            let there = ctx.client.get::<Job>(&key.namespace, &name).await;
-            let there = there.doing("look at the job of that name")?;
-            let uid = cron.metadata.uid.as_deref().unwrap_or_default();
-            if !owners::is_controlled_by(&there.metadata, uid) {
-                return Ok(next);
-            }
-            there
-        }
-        Err(error) if crate::apps::in_terminating_namespace(&error) => return Ok(Action::Done),
-        Err(source) => {
-            ctx.warning(cron, "FailedCreate", &format!("Error creating job: {source}"));
-            return Err(Error::Request { doing: "start a job", source });
-        }
-    };
+    let Some(made) = start(ctx, key, cron, make(cron, at, &zone)).await? else { return Ok(next) };
+    let name = made.metadata.name.as_deref().unwrap_or_default();
     ctx.normal(cron, "SuccessfulCreate", &format!("Created job {name}"));
     if !job::is_finished(&made) {
         let reference = ObjectReference { field_path: None, ..reference(&made) };
@@ -269,6 +259,29 @@ async fn start_due(
     }
     status.last_schedule_time = Some(Time(at));
     Ok(next)
+}
+
+/// Makes a Job, unless it is there already; `None` when it can't be ours.
+async fn start(ctx: &Ctx, key: &Key, cron: &CronJob, new: Job) -> Result<Option<Job>, Error> {
+    let name = new.metadata.name.clone().unwrap_or_default();
+    match ctx.create(key, &new).await {
+        Ok(made) => Ok(Some(made)),
+        Err(error) if error.is_already_exists() => {
+            // Started before a crash that came before the status was written.
+            let there = ctx.client.get::<Job>(&key.namespace, &name).await;
+            let there = there.doing("look at the job of that name")?;
+            let uid = cron.metadata.uid.as_deref().unwrap_or_default();
+            if !owners::is_controlled_by(&there.metadata, uid) {
+                return Ok(None);
+            }
+            Ok(Some(there))
+        }
+        Err(error) if crate::apps::in_terminating_namespace(&error) => Ok(None),
+        Err(source) => {
+            ctx.warning(cron, "FailedCreate", &format!("Error creating job: {source}"));
+            Err(Error::Request { doing: "start a job", source })
+        }
+    }
 }
 
 /// The Job for a time.

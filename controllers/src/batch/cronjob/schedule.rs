@@ -1,4 +1,5 @@
-//! Cron schedules: minute, hour, day of month, month, day of week; or a name such as `@daily`; or `@every 90s`.
+//! Cron schedules: minute, hour, day of month, month, day of week; or a name such as `@daily`; or
+//! `@every 90s`.
 //!
 //! Days match when both day fields do, but when neither begins with `*`, one of them is enough.
 
@@ -115,7 +116,8 @@ impl Calendar {
         None
     }
 
-    /// The first time on a day that is after `after`; times that a change of clocks skips don't exist.
+    /// The first time on a day that is after `after`; times that a change of clocks skips don't
+    /// exist.
     fn on_day(
         &self,
         date: civil::Date,

@@ -1,12 +1,13 @@
 //! Jobs: Pods that run until so many have succeeded.
 //!
-//! *Counting exactly once*: every Pod of a Job carries a finalizer, so that it can't vanish uncounted. A Pod that has
-//! ended is first noted by uid in the status (`uncountedTerminatedPods`), then loses the finalizer, then is added to
-//! the counts and its uid dropped. Whoever continues after a crash finds the uid noted and counts no Pod twice.
-//! *Indexed* Jobs count indexes, not Pods: `completedIndexes` is the account there.
+//! *Counting exactly once*: every Pod of a Job carries a finalizer, so that it can't vanish
+//! uncounted. A Pod that has ended is first noted by uid in the status (`uncountedTerminatedPods`),
+//! then loses the finalizer, then is added to the counts and its uid dropped. Whoever continues
+//! after a crash finds the uid noted and counts no Pod twice. *Indexed* Jobs count indexes, not
+//! Pods: `completedIndexes` is the account there.
 //!
-//! The order at the end: the condition `SuccessCriteriaMet` or `FailureTarget` is set when the outcome is known, and
-//! `Complete` or `Failed` when the last Pod has ended.
+//! The order at the end: the condition `SuccessCriteriaMet` or `FailureTarget` is set when the
+//! outcome is known, and `Complete` or `Failed` when the last Pod has ended.
 
 mod indexes;
 mod plan;

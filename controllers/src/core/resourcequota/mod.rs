@@ -1,8 +1,8 @@
 //! Quotas: what a namespace uses of what it may.
 //!
-//! Admission counts up when something is created; this controller counts what is there, so that what goes is given
-//! back. It looks when content comes or goes, and when a quota's limits change, but not when admission has just
-//! written: the object that it counted may not be in the cache yet.
+//! Admission counts up when something is created; this controller counts what is there, so that
+//! what goes is given back. It looks when content comes or goes, and when a quota's limits change,
+//! but not when admission has just written: the object that it counted may not be in the cache yet.
 
 mod usage;
 

@@ -161,8 +161,8 @@ fn of_container(container: &Container, resource: &str, limits: bool) -> Quantity
     text.and_then(|text| text.0.parse().ok()).unwrap_or_default()
 }
 
-/// A Pod's amount: what runs together, or the largest step of its start, plus overhead; or what the Pod as a whole
-/// says.
+/// A Pod's amount: what runs together, or the largest step of its start, plus overhead; or what the
+/// Pod as a whole says.
 fn of_pod(spec: &PodSpec, resource: &str, limits: bool) -> Quantity {
     let whole = spec.resources.as_ref();
     let whole =

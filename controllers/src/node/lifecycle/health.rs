@@ -68,8 +68,8 @@ impl Health {
         Self { grace, startup_grace, seen: HashMap::new(), last_good: now }
     }
 
-    /// A round's check ran from `started` to `now`. Time in which no heartbeat could have been taken in is added to
-    /// everybody's account.
+    /// A round's check ran from `started` to `now`. Time in which no heartbeat could have been
+    /// taken in is added to everybody's account.
     pub(super) fn passed(&mut self, started: Instant, now: Instant, works: bool, period: Duration) {
         if !works {
             return;

@@ -1,14 +1,15 @@
 //! Node health: who stopped sending heartbeats, and what follows.
 //!
-//! A *heartbeat* is a renewed Lease in `kube-node-lease` or a new Ready condition: a node counts as silent only when
-//! both stand still. How long it has been silent is measured by this process's clock from the moment a heartbeat was
-//! *seen*, so clocks need not agree. The clock stands still while the control plane itself could not have taken
-//! heartbeats: before every round a read that needs the store's quorum must succeed, and the time it took, or failed,
-//! counts for nobody. Before a node is given up its Lease is read once more past the cache.
+//! A *heartbeat* is a renewed Lease in `kube-node-lease` or a new Ready condition: a node counts as
+//! silent only when both stand still. How long it has been silent is measured by this process's
+//! clock from the moment a heartbeat was *seen*, so clocks need not agree. The clock stands still
+//! while the control plane itself could not have taken heartbeats: before every round a read that
+//! needs the store's quorum must succeed, and the time it took, or failed, counts for nobody.
+//! Before a node is given up its Lease is read once more past the cache.
 //!
-//! A silent node gets Ready=Unknown, its Pods Ready=False (so that they leave the endpoints), and taints: NoSchedule
-//! at once, NoExecute as fast as the profile allows, but not while every node is silent: then the fault is more
-//! likely here. Evicting is the taint-eviction controller's work.
+//! A silent node gets Ready=Unknown, its Pods Ready=False (so that they leave the endpoints), and
+//! taints: NoSchedule at once, NoExecute as fast as the profile allows, but not while every node is
+//! silent: then the fault is more likely here. Evicting is the taint-eviction controller's work.
 
 mod health;
 
