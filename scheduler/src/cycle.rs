@@ -109,41 +109,38 @@ pub fn choose<'a>(
     {
         return Ok(node.name.clone());
     }
-    let wanted = enough(total, view.config.percentage_of_nodes_to_score);
     let mut feasible = Vec::new();
-    let mut looked = 0;
-    for step in 0..total {
-        let node = view.node((*start + step) % total);
-        looked = step + 1;
-        if let Some((names, plugin)) = &filters.only
-            && !names.contains(&node.name)
-        {
-            refusal.nodes.push(out_of_question(node, plugin));
-            continue;
-        }
+    let mut look = |node: &'a NodeInfo, refusal: &mut Refusal<'a>| {
         match check_node(pod, view, &filters, node, nominations) {
             Ok(()) => feasible.push(node),
-            Err((plugin, verdict)) => {
-                refusal.nodes.push(NodeVerdict { node, plugin, verdict });
+            Err((plugin, verdict)) => refusal.nodes.push(NodeVerdict { node, plugin, verdict }),
+        }
+        feasible.len()
+    };
+    if let Some((names, plugin)) = &filters.only {
+        let mut excluded = total;
+        for node in names.iter().filter_map(|name| view.named(name)) {
+            look(node, &mut refusal);
+            excluded -= 1;
+        }
+        refusal.excluded = Some((excluded, plugin));
+    } else {
+        let wanted = enough(total, view.config.percentage_of_nodes_to_score);
+        let mut looked = 0;
+        while looked < total {
+            let node = view.node((*start + looked) % total);
+            looked += 1;
+            if look(node, &mut refusal) >= wanted {
+                break;
             }
         }
-        if feasible.len() >= wanted {
-            break;
-        }
+        *start = (*start + looked) % total.max(1);
     }
-    *start = (*start + looked) % total.max(1);
     match feasible.as_slice() {
         [] => Err(refusal),
         [one] => Ok(one.name.clone()),
         many => Ok(best(pod, view, many).name.clone()),
     }
-}
-
-/// The verdict on a node that a plugin excluded by name.
-fn out_of_question<'a>(node: &'a NodeInfo, plugin: &'static str) -> NodeVerdict<'a> {
-    let reason = format!("node(s) didn't satisfy plugin(s) [{plugin}]");
-    let verdict = Verdict::Unresolvable(vec![reason.into()]);
-    NodeVerdict { node, plugin, verdict }
 }
 
 /// The total score of every feasible node.

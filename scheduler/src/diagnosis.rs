@@ -23,6 +23,8 @@ pub struct Refusal<'a> {
     pub total: usize,
     /// Node by node.
     pub nodes: Vec<NodeVerdict<'a>>,
+    /// Nodes that a plugin has excluded without looking at them: how many, and which plugin.
+    pub excluded: Option<(usize, &'static str)>,
     /// Refused before any node was looked at: by which plugin, and why.
     pub before: Option<(&'static str, Vec<Reason>)>,
 }
@@ -32,7 +34,8 @@ impl Refusal<'_> {
     pub fn plugins(&self) -> Vec<&'static str> {
         let before = self.before.iter().map(|(plugin, _)| *plugin);
         let mut all: Vec<&'static str> = Vec::new();
-        for plugin in before.chain(self.nodes.iter().map(|one| one.plugin)) {
+        let excluded = self.excluded.map(|(_, plugin)| plugin);
+        for plugin in before.chain(excluded).chain(self.nodes.iter().map(|one| one.plugin)) {
             if !all.contains(&plugin) {
                 all.push(plugin);
             }
@@ -51,7 +54,10 @@ impl Refusal<'_> {
             }
             None => {
                 let reasons = self.nodes.iter().flat_map(|one| one.verdict.reasons());
-                count(self.total, reasons.map(AsRef::as_ref))
+                let (excluded, plugin) = self.excluded.unwrap_or_default();
+                let reason = format!("node(s) didn't satisfy plugin(s) [{plugin}]");
+                let excluded = std::iter::repeat_n(reason.as_str(), excluded);
+                count(self.total, reasons.map(AsRef::as_ref).chain(excluded))
             }
         };
         if !after.is_empty() {
@@ -99,6 +105,7 @@ mod tests {
                 refused(&["Insufficient memory"]),
                 refused(&["Insufficient cpu"]),
             ],
+            excluded: None,
             before: None,
         };
         assert_eq!(

@@ -6,11 +6,12 @@
 //! simply another [`View`].
 
 use crate::{
+    cache::Cache,
     config::Config,
     event::Event,
     node_info::NodeInfo,
     pod_info::{AffinityTerm, Namespaces, PodInfo},
-    tally::{Counts, Ground, Question, Role, Tallies},
+    tally::{Counts, Ground, Question, Role},
     volumes::{Promised, Volumes},
     workloads::Workloads,
 };
@@ -60,8 +61,8 @@ pub struct View<'a> {
     nodes: Rc<[&'a NodeInfo]>,
     /// One of them, and what stands for it in a "what if".
     swapped: Option<(&'a NodeInfo, &'a NodeInfo)>,
-    /// Counts over these nodes that are kept between decisions.
-    tallies: Option<&'a Tallies>,
+    /// Where exactly these nodes come from: it finds them by name, and counts over them.
+    cache: Option<&'a Cache>,
     /// Labels of the namespaces.
     pub namespaces: &'a Namespaces,
     /// Services and the owners of Pods, for default spreading.
@@ -93,14 +94,20 @@ impl<'a> View<'a> {
         config: &'a Config,
     ) -> Self {
         let World { workloads, volumes } = world;
-        let (swapped, tallies) = (None, None);
+        let (swapped, cache) = (None, None);
         let nodes = nodes.into();
-        View { nodes, swapped, tallies, namespaces, workloads, volumes, promised, config }
+        View { nodes, swapped, cache, namespaces, workloads, volumes, promised, config }
     }
 
-    /// The same, with counts that are kept over exactly these nodes.
-    pub fn counted(self, tallies: &'a Tallies) -> Self {
-        View { tallies: Some(tallies), ..self }
+    /// All nodes of a cache.
+    pub fn of(
+        cache: &'a Cache,
+        promised: &'a Promised,
+        world: World<'a>,
+        config: &'a Config,
+    ) -> Self {
+        let nodes = cache.nodes().collect();
+        View { cache: Some(cache), ..Self::new(nodes, cache.namespaces(), promised, world, config) }
     }
 
     /// How many nodes there are.
@@ -123,7 +130,12 @@ impl<'a> View<'a> {
 
     /// The node of a name.
     pub fn named(&self, name: &str) -> Option<&'a NodeInfo> {
-        self.nodes().find(|node| node.name == name)
+        let Some(cache) = self.cache else { return self.nodes().find(|node| node.name == name) };
+        let found = cache.node(name)?;
+        match self.swapped {
+            Some((old, new)) if std::ptr::eq(found, old) => Some(new),
+            _ => Some(found),
+        }
     }
 
     /// The same cluster with one of its nodes replaced: a "what if".
@@ -136,7 +148,7 @@ impl<'a> View<'a> {
             // Two nodes at once: the kept counts are of no use.
             Some(_) => {
                 let nodes = self.nodes().collect();
-                View { nodes, swapped: Some((old, new)), tallies: None, ..self.clone() }
+                View { nodes, swapped: Some((old, new)), cache: None, ..self.clone() }
             }
         }
     }
@@ -146,7 +158,7 @@ impl<'a> View<'a> {
             nodes: &self.nodes,
             swapped: self.swapped,
             namespaces: self.namespaces,
-            tallies: self.tallies,
+            tallies: self.cache.map(Cache::tallies),
         }
     }
 
@@ -174,7 +186,7 @@ impl<'a> View<'a> {
                 found.push(term.clone());
             }
         };
-        let looked_at: Vec<&NodeInfo> = match (self.tallies, self.swapped) {
+        let looked_at: Vec<&NodeInfo> = match (self.cache.map(Cache::tallies), self.swapped) {
             (None, _) => self.nodes().collect(),
             (Some(tallies), swapped) => {
                 tallies.terms(role).for_each(&mut take);
@@ -189,8 +201,8 @@ impl<'a> View<'a> {
 
     /// How many nodes have an image.
     pub fn nodes_with_image(&self, image: &str) -> usize {
-        match self.tallies {
-            Some(tallies) => tallies.nodes_with(image),
+        match self.cache {
+            Some(cache) => cache.tallies().nodes_with(image),
             None => self.nodes().filter(|node| node.images.contains_key(image)).count(),
         }
     }

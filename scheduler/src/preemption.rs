@@ -20,6 +20,9 @@ use std::{cmp::Reverse, sync::Arc};
 /// At least so many nodes are tried in a large cluster.
 const MIN_CANDIDATES: usize = 100;
 
+/// Removing Pods can't cure what a node was refused for.
+const NOT_HELPFUL: &str = "Preemption is not helpful for scheduling";
+
 /// How many Pods of a group may still be disturbed.
 pub struct Budget {
     /// `metadata.namespace`.
@@ -71,10 +74,11 @@ pub fn decide(
     }
     let limit = MIN_CANDIDATES.max(view.total() / 10);
     let mut candidates = Vec::new();
-    let mut reasons: Vec<Reason> = Vec::new();
+    let excluded = refusal.excluded.map_or(0, |(count, _)| count);
+    let mut reasons: Vec<Reason> = vec![NOT_HELPFUL.into(); excluded];
     for one in &refusal.nodes {
         if !matches!(one.verdict, Verdict::Unschedulable(_)) {
-            reasons.push("Preemption is not helpful for scheduling".into());
+            reasons.push(NOT_HELPFUL.into());
             continue;
         }
         if candidates.len() >= limit {

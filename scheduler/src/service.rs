@@ -78,7 +78,11 @@ impl Sources {
             selector: Selector::compile(
                 budget.spec.as_ref().and_then(|spec| spec.selector.as_ref()),
             ),
-            allowed: budget.status.as_ref().map_or(0, |status| status.disruptions_allowed),
+            allowed: budget
+                .status
+                .as_ref()
+                .and_then(|status| status.disruptions_allowed)
+                .unwrap_or(0),
         };
         all.iter().map(read).collect()
     }

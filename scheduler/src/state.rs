@@ -177,9 +177,7 @@ impl State {
         start: &mut usize,
     ) -> Choice {
         let nominations = self.cache.nominations();
-        let nodes = self.cache.nodes().collect();
-        let view = View::new(nodes, self.cache.namespaces(), &self.promised, world, &self.config)
-            .counted(self.cache.tallies());
+        let view = View::of(&self.cache, &self.promised, world, &self.config);
         let nominated = nominations.node(&info.uid);
         let refusal = match choose(info, &view, nominations, nominated, start) {
             Ok(node) => {

@@ -297,13 +297,11 @@ impl Counts {
         wanted: impl Fn(&NodeInfo) -> bool,
     ) -> Self {
         let key = Key { question, label: label.to_owned(), needed: needed.to_vec() };
-        let swap = |node: &&'_ NodeInfo| match ground.swapped {
-            Some((old, _)) if std::ptr::eq(*node, old) => None,
-            _ => Some(*node),
-        };
+        let swapped_out = ground.swapped.map(|(old, _)| old);
         let swapped_in = ground.swapped.map(|(_, new)| new);
+        let stays = |node: &&NodeInfo| !swapped_out.is_some_and(|old| std::ptr::eq(*node, old));
+        let plain = ground.nodes.iter().copied().filter(stays);
         let mut tally = Tally::default();
-        let plain = ground.nodes.iter().filter_map(|node| swap(&node.to_owned()));
         for node in plain.chain(swapped_in) {
             if let Some(domain) = key.domain(node)
                 && wanted(node)

@@ -49,11 +49,11 @@ impl FromInformers {
         match (owner.api_version.as_str(), owner.kind.as_str()) {
             ("apps/v1", "ReplicaSet") => {
                 let set = self.replica_sets.get(namespace, &owner.name)?;
-                Some(Selector::compile(Some(&set.spec.as_ref()?.selector)))
+                Some(Selector::compile(Some(&set.spec.selector)))
             }
             ("apps/v1", "StatefulSet") => {
                 let set = self.stateful_sets.get(namespace, &owner.name)?;
-                Some(Selector::compile(Some(&set.spec.as_ref()?.selector)))
+                Some(Selector::compile(Some(&set.spec.selector)))
             }
             ("v1", "ReplicationController") => {
                 let controller = self.replication_controllers.get(namespace, &owner.name)?;

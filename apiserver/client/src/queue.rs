@@ -263,35 +263,43 @@ mod tests {
         assert!(queue.is_idle());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_earliest_of_several_moments_counts_and_only_once() {
         let queue = Queue::default();
         let start = Instant::now();
-        queue.add_after("a", Duration::from_secs(10));
-        queue.add_after("a", Duration::from_secs(2));
-        queue.add_after("a", Duration::from_secs(5));
+        queue.add_after("a", Duration::from_millis(120));
+        queue.add_after("a", Duration::from_millis(20));
+        queue.add_after("a", Duration::from_millis(60));
         assert_eq!(queue.get().await, Some("a"));
-        assert_eq!(start.elapsed().as_secs(), 2);
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        assert!(start.elapsed() < Duration::from_millis(120));
         queue.done(&"a");
-        assert!(tokio::time::timeout(Duration::from_secs(60), queue.get()).await.is_err());
+        let again = tokio::time::timeout(Duration::from_millis(200), queue.get()).await;
+        assert!(again.is_err(), "it came twice");
         assert!(queue.is_idle());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn failures_are_tried_ever_later_until_forgotten() {
-        let queue = Queue::new(Config { max: Duration::from_millis(40), ..Config::default() });
-        let mut delays = Vec::new();
-        for _ in 0..5 {
+        let queue = Queue::default();
+        for (number, wait) in [5, 10, 20, 40].into_iter().enumerate() {
             let start = Instant::now();
             queue.add_rate_limited("a");
             queue.get().await;
             queue.done(&"a");
-            delays.push(start.elapsed().as_millis());
+            assert!(start.elapsed() >= Duration::from_millis(wait), "failure {number}");
         }
-        assert_eq!(delays, [5, 10, 20, 40, 40]);
-        assert_eq!(queue.failures(&"a"), 5);
+        assert_eq!(queue.failures(&"a"), 4);
         queue.forget(&"a");
         assert_eq!(queue.failures(&"a"), 0);
+    }
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        let config = Config::default();
+        assert_eq!(backoff(&config, 0), Duration::from_millis(5));
+        assert_eq!(backoff(&config, 3), Duration::from_millis(40));
+        assert_eq!(backoff(&config, 70), Duration::from_secs(30));
     }
 
     #[tokio::test]

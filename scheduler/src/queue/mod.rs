@@ -107,7 +107,7 @@ impl Queue {
                 attempts: 0,
                 since: now,
                 sequence: self.sequence,
-                refused_by: mask(&held.map(|plugin| plugin.name()).as_slice()),
+                refused_by: mask(held.map(|plugin| plugin.name()).as_slice()),
                 filed_under: 0,
             };
             self.pods.insert(uid.clone(), waiting);

@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn one_object_may_not_flood() {
         let mut correlator = correlator();
-        let mut write = |second| correlator.take(raised("again", "", second)).is_some();
+        let mut write = |second: i64| correlator.take(raised("again", "", second)).is_some();
         assert_eq!((0..40).filter(|_| write(0)).count(), 25);
         assert!(!write(200));
         assert!(write(600));
@@ -386,7 +386,7 @@ mod tests {
         assert_eq!(patch["series"]["count"], 2);
         assert_eq!(patch["series"]["lastObservedTime"], "1970-01-12T13:46:50.000000Z");
         assert_eq!(correlator.take(raised("no room", "Scheduling", 20)), None);
-        let later = |second| Timestamp::from_second(1_000_000 + second).expect("a time");
+        let later = |second: i64| Timestamp::from_second(1_000_000 + second).expect("a time");
         assert_eq!(correlator.tidy(later(300)), []);
         let end = correlator.tidy(later(1000));
         assert_eq!(end.len(), 1);
