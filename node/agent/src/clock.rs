@@ -33,11 +33,6 @@ pub(crate) fn until(from: Nanos, until: Nanos) -> Duration {
     Duration::from_nanos(u64::try_from(until.saturating_sub(from)).unwrap_or(0))
 }
 
-/// A duration as nanoseconds.
-pub(crate) fn span(duration: Duration) -> Nanos {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
-}
-
 /// Seconds of the API as nanoseconds; negative ones count as none.
 pub(crate) fn seconds(seconds: i64) -> Nanos {
     seconds.max(0).saturating_mul(SECOND)

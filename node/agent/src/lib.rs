@@ -23,6 +23,7 @@ mod orphans;
 mod pod;
 mod run;
 pub mod server;
+mod statics;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::node::report::Reporter;
 use crate::node::{lease, machine, object, register, routes};
 use crate::orphans;
 use crate::pod::registry::Registry;
+use crate::statics::Statics;
 use crate::volume::objects::Objects;
 use client::events::Recorder;
 use client::{Client, Informers, Selection};
@@ -128,9 +129,14 @@ async fn follow(ctx: &Arc<Ctx>, registry: &Arc<Registry>, pods: &client::Informe
     // abandoned.
     pods.synced().await;
     registry.follow(pods);
+    let mut statics = Statics::new(ctx.clone(), registry.clone(), pods.clone());
+    if let Some(dir) = &ctx.config.manifests {
+        statics.load(dir);
+    }
     let unclaimed = registry.unclaimed();
     orphans::remove(ctx.clone(), unclaimed, registry.uids()).await;
     tracing::info!(node = ctx.config.name, pods = pods.len(), "agent runs");
+    statics.run().await;
 }
 
 /// Keeps routes to other nodes, where there is a network.

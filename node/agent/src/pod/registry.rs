@@ -8,8 +8,11 @@ use super::spec;
 use super::worker::Worker;
 use crate::ctx::Ctx;
 use crate::server::{Pods, Target};
+use crate::statics;
 use client::{Change, Informer};
-use k8s_openapi::api::core::v1::{Pod, PodList};
+use k8s_openapi::List;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use parking_lot::Mutex;
 use runtime::Event;
 use std::collections::HashMap;
@@ -57,6 +60,10 @@ impl Registry {
 
     /// A Pod is new or has changed.
     pub(crate) fn set(self: &Arc<Self>, pod: Arc<Pod>) {
+        // A mirror only shows what a manifest of this node says.
+        if statics::is_mirror(&pod) {
+            return;
+        }
         let uid = spec::id(&pod).uid;
         let mut state = self.state.lock();
         if let Some(shared) = state.pods.get(&uid) {
@@ -116,6 +123,26 @@ impl Registry {
         if shared.is_finished() {
             state.pods.remove(&uid);
         }
+    }
+
+    /// The manifest of a static Pod is gone.
+    pub(crate) fn vanish(&self, uid: &str) {
+        let state = self.state.lock();
+        if let Some(shared) = state.pods.get(uid) {
+            shared.set_gone();
+        }
+    }
+
+    /// The mirror of a static Pod is new.
+    pub(crate) fn retell(&self, uid: &str) {
+        if let Some(shared) = self.state.lock().pods.get(uid) {
+            shared.retell();
+        }
+    }
+
+    /// Whether a Pod is known.
+    pub(crate) fn has(&self, uid: &str) -> bool {
+        self.state.lock().pods.contains_key(uid)
     }
 
     /// A worker has ended. Its entry stays until the API object is gone, so that no second worker
@@ -205,9 +232,9 @@ impl Pods for Registry {
         })
     }
 
-    fn list(&self) -> PodList {
+    fn list(&self) -> List<Pod> {
         let state = self.state.lock();
         let items = state.pods.values().map(|shared| (*shared.pod()).clone()).collect();
-        PodList { items, ..PodList::default() }
+        List { items, metadata: ListMeta::default() }
     }
 }

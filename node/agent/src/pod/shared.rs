@@ -60,6 +60,7 @@ struct State {
     pod: Arc<Pod>,
     gone: bool,
     refresh: bool,
+    retell: bool,
     finished: bool,
     /// At most one entry per probe, hook and stop of a container is on its way.
     news: Vec<News>,
@@ -74,6 +75,8 @@ pub(crate) struct Letter {
     pub(crate) gone: bool,
     /// Whether an object that the Pod refers to has changed.
     pub(crate) refresh: bool,
+    /// Whether the API has forgotten the Pod's status.
+    pub(crate) retell: bool,
     /// What tasks have found out.
     pub(crate) news: Vec<News>,
 }
@@ -88,6 +91,7 @@ impl Shared {
                 pod,
                 gone: false,
                 refresh: false,
+                retell: false,
                 finished: false,
                 news: Vec::new(),
                 seen: Arc::default(),
@@ -110,6 +114,12 @@ impl Shared {
     /// An object that the Pod refers to has changed.
     pub(crate) fn refresh(&self) {
         self.state.lock().refresh = true;
+        self.wake.notify_one();
+    }
+
+    /// The API has forgotten the Pod's status.
+    pub(crate) fn retell(&self) {
+        self.state.lock().retell = true;
         self.wake.notify_one();
     }
 
@@ -136,6 +146,7 @@ impl Shared {
             pod: state.pod.clone(),
             gone: state.gone,
             refresh: std::mem::take(&mut state.refresh),
+            retell: std::mem::take(&mut state.retell),
             news: std::mem::take(&mut state.news),
         }
     }

@@ -361,7 +361,7 @@ impl Worker {
         if let Some(sandbox) = &mut self.seen.sandbox {
             sandbox.ready = false;
         }
-        let uid = &self.shared.id.uid;
+        let uid = self.shared.id.uid.as_str();
         match &self.ctx.network {
             Some(network) if !spec::host_network(&self.pod) => {
                 network.teardown_pod(uid).await?;
@@ -372,7 +372,7 @@ impl Worker {
         self.look().await;
         if self.ctx.config.files {
             // Last words were read; volumes of an ended Pod are of no use to anybody.
-            crate::volume::remove(self.ctx.config.pod_dir(uid)).await?;
+            crate::volume::remove(self.ctx.config.pod_dir(&self.shared.id.uid)).await?;
         }
         self.memory.released = true;
         Ok(())

@@ -157,6 +157,9 @@ impl Worker {
             self.writer.observed(&self.pod);
             self.stale |= self.seen.is_standing() && self.has_downward();
         }
+        if letter.retell {
+            self.writer.forget();
+        }
         if letter.refresh {
             self.stale = true;
             self.memory.hurry(clock::now());

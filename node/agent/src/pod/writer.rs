@@ -3,6 +3,7 @@
 
 use super::spec::Id;
 use super::status::diff;
+use crate::statics;
 use client::{Client, Patch};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
@@ -23,6 +24,8 @@ const LONGEST: Duration = Duration::from_secs(5);
 pub(crate) struct Writer {
     client: Client,
     id: Id,
+    /// Whether the API has only a mirror of the Pod, which comes and goes.
+    mirrored: bool,
     shutdown: Shutdown,
     state: Mutex<State>,
     hurry: Notify,
@@ -59,6 +62,7 @@ impl Writer {
         Arc::new(Self {
             client,
             id,
+            mirrored: statics::is_static(pod),
             shutdown,
             state: Mutex::new(state),
             hurry: Notify::new(),
@@ -110,7 +114,7 @@ impl Writer {
     async fn run(self: Arc<Self>) {
         let mut pause = PAUSE;
         loop {
-            let urgent = self.state.lock().urgent;
+            let Some(urgent) = self.pending() else { return };
             if !urgent {
                 tokio::select! {
                     () = tokio::time::sleep(BURST) => {}
@@ -126,8 +130,10 @@ impl Writer {
                     self.state.lock().sent = Some(status);
                     self.observed(&pod);
                 }
-                Err(error) if error.is_not_found() || is_other(&error) => return self.die(),
-                Err(error) if error.retryable() => {
+                Err(error) if !self.mirrored && (error.is_not_found() || is_other(&error)) => {
+                    return self.die();
+                }
+                Err(error) if error.retryable() || error.is_not_found() => {
                     tracing::debug!(pod = *name, error = %stdx::chain(&error), "status not written");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST);
@@ -138,6 +144,24 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Whether what is left to write is urgent; `None`, when nothing is, ends the task.
+    fn pending(&self) -> Option<bool> {
+        let mut state = self.state.lock();
+        if state.wanted.is_some() && state.wanted != state.sent {
+            return Some(state.urgent);
+        }
+        state.running = false;
+        self.idle.send_replace(true);
+        None
+    }
+
+    /// The mirror is a new one and knows nothing.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state.lock();
+        state.base = (0, PodStatus::default());
+        state.sent = None;
     }
 
     /// The next patch; `None` ends the task.
@@ -153,7 +177,11 @@ impl Writer {
         };
         // Until it is written, a failure finds it here again.
         state.wanted = Some(wanted.clone());
-        Some((wanted, json!({"metadata": {"uid": self.id.uid}, "status": patch})))
+        let patch = match self.mirrored {
+            true => json!({"status": patch}),
+            false => json!({"metadata": {"uid": self.id.uid}, "status": patch}),
+        };
+        Some((wanted, patch))
     }
 
     /// The Pod is gone or another one of its name is there.

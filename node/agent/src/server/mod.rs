@@ -13,7 +13,8 @@ mod upgrade;
 mod websocket;
 
 use http::Response;
-use k8s_openapi::api::core::v1::PodList;
+use k8s_openapi::List;
+use k8s_openapi::api::core::v1::Pod;
 use runtime::Runtime;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ pub trait Pods: Send + Sync + 'static {
     /// A Pod's container; without a name its only (or default) one.
     fn find(&self, namespace: &str, pod: &str, container: Option<&str>) -> Option<Target>;
     /// All Pods of this node.
-    fn list(&self) -> PodList;
+    fn list(&self) -> List<Pod>;
 }
 
 /// What the server works with.
