@@ -101,6 +101,15 @@ impl Correlator {
         }
     }
 
+    /// Who writes, in the core form; some components name no host.
+    fn source(&self) -> serde_json::Value {
+        if self.instance.is_empty() {
+            json!({"component": self.component})
+        } else {
+            json!({"component": self.component, "host": self.instance})
+        }
+    }
+
     /// What is to be written because of an event, if anything.
     pub(super) fn take(&mut self, raised: Raised) -> Option<Write> {
         let reference = &raised.regarding;
@@ -164,7 +173,7 @@ impl Correlator {
             "involvedObject": raised.regarding,
             "reason": raised.reason,
             "message": raised.note,
-            "source": {"component": self.component, "host": self.instance},
+            "source": self.source(),
             "firstTimestamp": seconds(now),
             "lastTimestamp": seconds(now),
             "count": 1,
