@@ -11,9 +11,7 @@ use crate::{
 };
 use client::{Client, DeleteOptions, Informer, Informers, Kind, Patch, events};
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -116,7 +114,8 @@ impl Ctx {
         let client = client.with_user_agent(&format!("trireme-controllers/{name}"));
         Self {
             name,
-            recorder: events::Recorder::new(client.clone(), component, &config.instance),
+            // Upstream names no host in these events.
+            recorder: events::Recorder::new(client.clone(), component, ""),
             client,
             informers: informers.clone(),
             config: config.clone(),
@@ -228,7 +227,7 @@ impl Ctx {
 
     /// Tells of something that happened to an object.
     pub(crate) fn tell<K: Kind>(&self, object: &K, kind: events::Type, reason: &str, note: &str) {
-        self.recorder.event(reference(object), kind, reason, note, reason);
+        self.recorder.about(object, kind, reason, note, "");
     }
 
     /// Tells of something good.
@@ -239,20 +238,6 @@ impl Ctx {
     /// Tells of something bad.
     pub(crate) fn warning<K: Kind>(&self, object: &K, reason: &str, note: &str) {
         self.tell(object, events::Type::Warning, reason, note);
-    }
-}
-
-/// A reference to an object, for events.
-pub(crate) fn reference<K: Kind>(object: &K) -> ObjectReference {
-    let meta = object.metadata();
-    ObjectReference {
-        api_version: Some(K::API_VERSION.into()),
-        kind: Some(K::KIND.into()),
-        namespace: meta.namespace.clone(),
-        name: meta.name.clone(),
-        uid: meta.uid.clone(),
-        resource_version: meta.resource_version.clone(),
-        field_path: None,
     }
 }
 

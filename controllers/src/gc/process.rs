@@ -218,7 +218,7 @@ fn tell_invalid(ctx: &Ctx, item: &Item, owner: &OwnerReference) {
         ..ObjectReference::default()
     };
     let reason = "OwnerRefInvalidNamespace";
-    ctx.recorder.event(regarding, events::Type::Warning, reason, &note, reason);
+    ctx.recorder.event(regarding, events::Type::Warning, reason, &note, "");
 }
 
 /// Takes the references away from all dependents, then lets the owner go.

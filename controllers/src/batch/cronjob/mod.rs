@@ -8,7 +8,7 @@ mod schedule;
 
 use super::job;
 use crate::{
-    ctx::{Action, Ctx, Key, controller_of, owned, reference},
+    ctx::{Action, Ctx, Key, controller_of, owned},
     error::{Doing, Error},
     manager::{Controller, Kind},
     owners,
@@ -251,7 +251,7 @@ async fn start_due(
     let name = made.metadata.name.as_deref().unwrap_or_default();
     ctx.normal(cron, "SuccessfulCreate", &format!("Created job {name}"));
     if !job::is_finished(&made) {
-        let reference = ObjectReference { field_path: None, ..reference(&made) };
+        let reference = ObjectReference { field_path: None, ..client::events::reference(&made) };
         let list = status.active.get_or_insert_default();
         if !list.iter().any(|one| one.uid == reference.uid) {
             list.push(reference);
