@@ -28,6 +28,7 @@ mod network;
 mod node;
 mod policy;
 mod rbac;
+mod storage;
 
 #[cfg(test)]
 mod testing;

@@ -6,7 +6,7 @@ use crate::{
     core,
     ctx::{Action, Ctx, Key},
     error::Error,
-    gc, network, node, policy, rbac,
+    gc, network, node, policy, rbac, storage,
     watch::Watch,
 };
 use client::{Client, Informers, queue::Queue};
@@ -84,6 +84,8 @@ pub const CONTROLLERS: &[&Controller] = &[
     &node::taint_eviction::DEF,
     &node::ttl::DEF,
     &gc::DEF,
+    &storage::persistentvolume_binder::DEF,
+    &storage::ephemeral_volume::DEF,
     &policy::disruption::DEF,
     &rbac::clusterrole_aggregation::DEF,
 ];

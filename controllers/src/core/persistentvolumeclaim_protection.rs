@@ -1,19 +1,23 @@
-//! Keeps a claim that is being deleted as long as a Pod uses it.
+//! Keeps a claim that is being deleted as long as a Pod uses it, and shows which claims no Pod
+//! uses.
 
 use crate::{
     ctx::{Action, Ctx, Key},
-    error::Error,
+    error::{Doing, Error},
     manager::{Controller, Kind},
     pods,
     watch::Watch,
 };
 use client::{Informer, Patch};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The finalizer that keeps it.
 const FINALIZER: &str = "kubernetes.io/pvc-protection";
+/// Condition of a claim that no Pod uses.
+const UNUSED: &str = "Unused";
 /// Index of Pods by the claims that they mount.
 const BY_CLAIM: &str = "claims";
 
@@ -28,10 +32,10 @@ fn watch(watch: &mut Watch<'_>) {
     index(&watch.reads::<Pod>());
     watch.own::<PersistentVolumeClaim>();
     watch.changes::<Pod>(|_, old, new| {
-        // Only a Pod that goes lets a claim go.
-        let gone = old.filter(|_| new.is_none());
-        let names = gone.map(mounted).unwrap_or_default();
-        let namespace = gone.map(pods::namespace).unwrap_or_default();
+        // Only Pods that come and go change who uses a claim.
+        let changed = if old.is_some() && new.is_some() { None } else { old.or(new) };
+        let names = changed.map(mounted).unwrap_or_default();
+        let namespace = changed.map(pods::namespace).unwrap_or_default();
         names.iter().map(|name| Key::new(namespace, name)).collect()
     });
 }
@@ -69,6 +73,22 @@ fn plan(claim: &PersistentVolumeClaim, users: &[Arc<Pod>]) -> Option<Vec<String>
     Some(finalizers)
 }
 
+/// The condition to write, if what it shows has changed.
+fn unused(claim: &PersistentVolumeClaim, users: &[Arc<Pod>], now: Timestamp) -> Option<Value> {
+    let status = claim.status.clone().unwrap_or_default();
+    let shown = status.conditions.iter().flatten().any(|one| one.type_ == UNUSED);
+    let bound = status.phase.as_deref() == Some("Bound");
+    match (users.is_empty(), shown) {
+        (true, false) if bound => Some(json!({
+            "type": UNUSED, "status": "True", "reason": "NoPodsUsingPVC",
+            "message": "No pods are currently referencing this PVC",
+            "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        })),
+        (false, true) => Some(json!({"type": UNUSED, "$patch": "delete"})),
+        _ => None,
+    }
+}
+
 async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     let Some(claim) = ctx.cache::<PersistentVolumeClaim>().get(&key.namespace, &key.name) else {
         return Ok(Action::Done);
@@ -80,6 +100,17 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
             "resourceVersion": claim.metadata.resource_version,
             "finalizers": (!finalizers.is_empty()).then_some(finalizers)}});
         ctx.patch::<PersistentVolumeClaim>(&key, &key, Patch::Merge(body)).await?;
+    } else if let Some(condition) = unused(&claim, &users, ctx.now()) {
+        let body =
+            json!({"metadata": {"uid": claim.metadata.uid}, "status": {"conditions": [condition]}});
+        let (namespace, name) = (&key.namespace, &key.name);
+        let sent = ctx
+            .client
+            .patch_status::<PersistentVolumeClaim>(namespace, name, Patch::Strategic(body))
+            .await;
+        if let Some(written) = sent.gone_is_done("show whether a claim is used")? {
+            ctx.wrote(&key, &written);
+        }
     }
     Ok(Action::Done)
 }
@@ -99,6 +130,17 @@ mod tests {
         assert_eq!(plan(&leaving, &[unbound]), Some(vec!["x".to_owned()]));
         let new = PersistentVolumeClaim::default();
         assert_eq!(plan(&new, &[]), Some(vec![FINALIZER.to_owned()]));
+    }
+
+    #[test]
+    fn a_bound_claim_shows_that_nobody_uses_it() {
+        let mut claim: PersistentVolumeClaim = object(json!({"status": {"phase": "Bound"}}));
+        let shown = unused(&claim, &[], Timestamp::UNIX_EPOCH).expect("new");
+        assert_eq!(shown["reason"], "NoPodsUsingPVC");
+        claim.status = Some(object(json!({"phase": "Bound", "conditions": [shown]})));
+        assert_eq!(unused(&claim, &[], Timestamp::UNIX_EPOCH), None);
+        let user = Arc::new(pod("p", json!({})));
+        assert!(unused(&claim, &[user], Timestamp::UNIX_EPOCH).is_some());
     }
 
     #[test]

@@ -224,9 +224,8 @@ impl Graph {
     }
 
     /// The owners of an object that are on their way out and may wait for it.
-    pub(super) fn waiting_owners(&self, resource: &Resource, object: &Partial) -> Vec<Item> {
+    pub(super) fn waiting_owners(&self, object: &Partial) -> Vec<Item> {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let _ = resource;
         let owners = object.metadata.owner_references.iter().flatten();
         let waiting = owners.filter_map(|owner| {
             let Owner::At(resource, namespace) = self.resolve(namespace, owner) else {

@@ -122,13 +122,13 @@ fn concerned(graph: &Graph, resource: &client::Resource, change: &Change<Partial
             if process::is_of_interest(new) {
                 all.push(Item::of(resource, new));
             }
-            all.extend(graph.waiting_owners(resource, old));
+            all.extend(graph.waiting_owners(old));
             if process::waits_for_dependents(new) && !process::waits_for_dependents(old) {
                 all.extend(graph.dependents(new));
             }
         }
         Change::Deleted(object) => {
-            all.extend(graph.waiting_owners(resource, object));
+            all.extend(graph.waiting_owners(object));
             all.extend(graph.dependents(object));
         }
     }

@@ -105,11 +105,7 @@ impl<'a> Situation<'a> {
         }
         if plan.create.is_empty() && plan.delete.is_empty() && self.is_rolling() {
             let (surge, missing) = self.bounds();
-            if surge == 0 {
-                self.roll(missing, &mut plan)
-            } else {
-                self.surge(surge, missing, &mut plan)
-            }
+            if surge == 0 { self.roll(missing, &mut plan) } else { self.surge(surge, &mut plan) }
         }
         plan
     }
@@ -203,32 +199,23 @@ impl<'a> Situation<'a> {
     }
 
     /// A rolling update that brings the new Pod first, as long as so many nodes have two.
-    fn surge(&self, most: i32, missing_most: i32, plan: &mut Plan) {
+    fn surge(&self, most: i32, plan: &mut Plan) {
         let mut surging = 0;
-        let mut missing = 0;
-        let mut broken = Vec::new();
         let mut candidates = Vec::new();
-        let mut retire = Vec::new();
         for (name, all) in self.wanted_nodes() {
             match self.pair(all) {
-                None => surging += 1,
-                Some((None, None)) => {}
-                Some((Some(new), Some(old))) => {
-                    if self.is_available(new) {
-                        retire.push(old.clone());
-                    } else {
-                        surging += 1;
-                        missing += i32::from(!self.is_available(old));
-                    }
+                Some((Some(new), Some(old))) if self.is_available(new) => {
+                    plan.delete.push(old.clone());
                 }
-                Some((Some(new), None)) => missing += i32::from(!self.is_available(new)),
-                Some((None, Some(old))) if !self.is_available(old) => broken.push(name.clone()),
+                None | Some((Some(_), Some(_))) => surging += 1,
+                Some((None, None) | (Some(_), None)) => {}
+                // Nothing is lost by replacing what does not serve.
+                Some((None, Some(old))) if !self.is_available(old) => {
+                    plan.create.push(name.clone());
+                }
                 Some((None, Some(_))) => candidates.push(name.clone()),
             }
         }
-        let _ = (missing, missing_most);
-        plan.delete.extend(retire);
-        plan.create.extend(broken);
         let room = usize::try_from(most - surging).unwrap_or(0);
         plan.create.extend(candidates.into_iter().take(room));
     }

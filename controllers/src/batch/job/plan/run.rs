@@ -1,4 +1,5 @@
-//! A Job that goes on: which Pods it lacks, which are too many, and how long it waits after failures.
+//! A Job that goes on: which Pods it lacks, which are too many, and how long it waits after
+//! failures.
 
 use super::{Meaning, Slot, Step, is, pod, policy};
 use crate::{ctx::Action, pods};

@@ -1,0 +1,4 @@
+//! Volumes and the claims to them.
+
+pub(crate) mod ephemeral_volume;
+pub(crate) mod persistentvolume_binder;
