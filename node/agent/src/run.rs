@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use network::Network;
 use runtime::Runtime;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use stdx::Shutdown;
 use tokio::net::TcpListener;
@@ -35,6 +36,10 @@ pub async fn run(
     for dir in [&config.data_dir, &config.log_dir] {
         std::fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
     }
+    // What Pods keep is nobody else's business on this machine.
+    let private = std::fs::Permissions::from_mode(0o750);
+    let set = std::fs::set_permissions(&config.data_dir, private);
+    set.map_err(Error::io("set mode of", &config.data_dir))?;
     let range = match register::register(&config, &client, &*runtime, &shutdown).await {
         Err(_) if shutdown.is_triggered() => return Ok(()),
         range => range?,

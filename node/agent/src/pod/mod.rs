@@ -25,5 +25,6 @@ pub(crate) mod spec;
 pub(crate) mod status;
 pub(crate) mod steps;
 pub(crate) mod termination;
+pub(crate) mod wire;
 pub(crate) mod worker;
 pub(crate) mod writer;

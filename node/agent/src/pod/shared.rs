@@ -4,7 +4,7 @@
 //! is woken once.
 
 use super::seen::Seen;
-use super::spec::Id;
+use super::spec::{self, Id};
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl Shared {
     /// For a new Pod.
     pub(crate) fn new(pod: Arc<Pod>) -> Arc<Self> {
         Arc::new(Self {
-            id: super::spec::id(&pod),
+            id: spec::id(&pod),
             wake: Notify::new(),
             state: Mutex::new(State {
                 pod,
@@ -99,9 +99,15 @@ impl Shared {
         })
     }
 
-    /// The Pod has changed.
+    /// The Pod has changed. What is older than what we have is late news.
     pub(crate) fn set_pod(&self, pod: Arc<Pod>) {
-        self.state.lock().pod = pod;
+        {
+            let mut state = self.state.lock();
+            if spec::revision(&pod) < spec::revision(&state.pod) {
+                return;
+            }
+            state.pod = pod;
+        }
         self.wake.notify_one();
     }
 

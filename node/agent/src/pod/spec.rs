@@ -56,6 +56,12 @@ pub(crate) fn id(pod: &Pod) -> Id {
     }
 }
 
+/// The revision of a Pod; 0 when it says none.
+pub(crate) fn revision(pod: &Pod) -> u64 {
+    let text = pod.metadata.resource_version.as_deref();
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 /// All containers of a Pod in the order they start.
 pub(crate) fn containers(pod: &Pod) -> Vec<(Kind, Cow<'_, Container>)> {
     let Some(spec) = &pod.spec else { return Vec::new() };

@@ -7,6 +7,7 @@ use super::plan::Why;
 use super::probe::check::Target;
 use super::shared::News;
 use super::spec::{self, Kind};
+use super::wire::{self, Wire};
 use super::worker::Worker;
 use super::{dns, hooks, images, probe, qos, service_env};
 use crate::clock::{self, Nanos};
@@ -14,7 +15,6 @@ use crate::error::{Error, Result};
 use client::events::Type;
 use k8s_openapi::api::core::v1::Container;
 use runtime::{ContainerConfig, NamespaceMode, SandboxConfig};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,13 +38,22 @@ impl Worker {
     /// Makes volumes, network and sandbox; a failure is remembered with a delay.
     pub(super) async fn make_sandbox(&mut self, attempt: u32) {
         let place = self.ctx.place(&[]);
-        if self.ctx.config.files {
-            let made = self.volumes.prepare(&self.ctx, &self.shared, &self.pod, &place).await;
-            if let Err(error) = made {
-                return self.stumble("FailedMount", error.text());
+        let volumes = async {
+            match self.ctx.config.files {
+                true => self.volumes.prepare(&self.ctx, &self.shared, &self.pod, &place).await,
+                false => Ok(()),
             }
+        };
+        let wire = wire::connect(&self.ctx, &self.shared.id, &self.pod);
+        let (volumes, wire) = tokio::join!(volumes, wire);
+        if let Err(error) = volumes {
+            return self.stumble("FailedMount", error.text());
         }
-        match self.sandbox(attempt).await {
+        let made = match wire {
+            Ok(wire) => self.sandbox(attempt, wire).await,
+            Err(error) => Err(error),
+        };
+        match made {
             Ok(()) => self.memory.trouble = None,
             Err(error) => {
                 let note = format!("Failed to create pod sandbox: {}", error.text());
@@ -59,47 +68,20 @@ impl Worker {
         self.memory.stumble(reason, note, clock::now());
     }
 
-    /// Makes network and sandbox.
-    async fn sandbox(&mut self, attempt: u32) -> Result<()> {
-        let netns = self.connect().await?;
-        let config = self.sandbox_config(attempt, netns);
+    /// Makes the sandbox of a Pod that is wired.
+    async fn sandbox(&mut self, attempt: u32, wire: Wire) -> Result<()> {
+        self.memory.ips = wire.ips;
+        if self.ctx.config.files {
+            self.write_files().await?;
+        }
+        let config = self.sandbox_config(attempt, wire.netns);
         let sandbox = self.ctx.runtime.run_pod_sandbox(config).await?;
         let old = self.seen.sandbox.replace(sandbox);
         self.seen.old.extend(old);
         // From here on the sandbox's events must find us.
         self.shared.show(std::sync::Arc::new(self.seen.clone()));
         self.memory.released = false;
-        if self.ctx.config.files {
-            self.write_files().await?;
-        }
         Ok(())
-    }
-
-    /// Gives the Pod its address; the path of its network namespace is the answer.
-    async fn connect(&mut self) -> Result<Option<PathBuf>> {
-        let id = &self.shared.id;
-        if spec::host_network(&self.pod) {
-            self.memory.ips = vec![self.ctx.config.node_ip];
-            return Ok(None);
-        }
-        let Some(network) = &self.ctx.network else {
-            let ip = self.ctx.addresses.acquire(&id.uid);
-            let ip = ip.ok_or_else(|| Error::Pod("no address is left for the pod".into()))?;
-            self.memory.ips = vec![IpAddr::V4(ip)];
-            return Ok(None);
-        };
-        let netns = self.netns();
-        network::netns::create(&netns).await?;
-        let name = format!("{}/{}", id.namespace, id.name);
-        let request = network::PodRequest { uid: id.uid.clone(), name, netns: netns.clone() };
-        let address = network.setup_pod(&request).await?;
-        self.memory.ips = vec![IpAddr::V4(address.ip)];
-        Ok(Some(netns))
-    }
-
-    /// Where the Pod's network namespace is bound.
-    fn netns(&self) -> PathBuf {
-        self.ctx.config.netns_dir.join(&self.shared.id.uid)
     }
 
     /// The sandbox as the runtime wants it.
@@ -161,10 +143,7 @@ impl Worker {
         let note = "Pod sandbox changed, it will be killed and re-created.";
         self.ctx.tell(&self.pod, None, Type::Normal, "SandboxChanged", note);
         self.ctx.runtime.stop_pod_sandbox(id).await?;
-        if let Some(network) = &self.ctx.network {
-            network.teardown_pod(&self.shared.id.uid).await?;
-            network::netns::remove(&self.netns()).await?;
-        }
+        wire::disconnect(&self.ctx, &self.shared.id, &self.pod).await?;
         self.look().await;
         Ok(())
     }
@@ -361,14 +340,7 @@ impl Worker {
         if let Some(sandbox) = &mut self.seen.sandbox {
             sandbox.ready = false;
         }
-        let uid = self.shared.id.uid.as_str();
-        match &self.ctx.network {
-            Some(network) if !spec::host_network(&self.pod) => {
-                network.teardown_pod(uid).await?;
-                network::netns::remove(&self.netns()).await?;
-            }
-            _ => self.ctx.addresses.release(uid),
-        }
+        wire::disconnect(&self.ctx, &self.shared.id, &self.pod).await?;
         self.look().await;
         if self.ctx.config.files {
             // Last words were read; volumes of an ended Pod are of no use to anybody.

@@ -153,9 +153,12 @@ impl Worker {
     /// Takes in what was told.
     fn read(&mut self, letter: Letter) {
         if !Arc::ptr_eq(&letter.pod, &self.pod) {
+            // All else that a Pod may know about itself never changes.
+            let (old, new) = (&self.pod.metadata, &letter.pod.metadata);
+            let same = old.labels == new.labels && old.annotations == new.annotations;
             self.pod = letter.pod;
             self.writer.observed(&self.pod);
-            self.stale |= self.seen.is_standing() && self.has_downward();
+            self.stale |= !same && self.seen.is_standing() && self.has_downward();
         }
         if letter.retell {
             self.writer.forget();
@@ -332,7 +335,9 @@ impl Worker {
             let deleted = self.ctx.client.delete::<Pod>(&id.namespace, &id.name, &options).await;
             match deleted {
                 Ok(()) => break,
-                Err(error) if error.is_not_found() || error.is_conflict() => break,
+                Err(error) if error.is_not_found() => break,
+                // Another Pod of that name is there, and ours is long gone.
+                Err(error) if error.is_conflict() && stdx::chain(&error).contains("UID") => break,
                 Err(error) => {
                     tracing::debug!(pod = id.name, error = %stdx::chain(&error), "not deleted");
                     tokio::select! {

@@ -1,7 +1,7 @@
 //! Writes a Pod's status: the newest one wins, a burst of changes is one patch, a failed patch is
 //! tried again.
 
-use super::spec::Id;
+use super::spec::{Id, revision};
 use super::status::diff;
 use crate::statics;
 use client::{Client, Patch};
@@ -45,12 +45,6 @@ struct State {
     running: bool,
     /// The API object is not ours any more.
     dead: bool,
-}
-
-/// The revision of a Pod; 0 when it says none.
-fn revision(pod: &Pod) -> u64 {
-    let text = pod.metadata.resource_version.as_deref();
-    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 impl Writer {

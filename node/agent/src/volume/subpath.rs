@@ -66,3 +66,31 @@ fn make(root: &File, path: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn paths_that_lead_out_of_the_volume_are_refused() {
+        let dir = crate::testing::Dir::new("subpath");
+        let volume = dir.path().join("volume");
+        fs::create_dir_all(volume.join("inside")).unwrap();
+        symlink("/etc", volume.join("out")).unwrap();
+        symlink("inside", volume.join("link")).unwrap();
+        let target = dir.path().join("target");
+        for sub in ["../x", "/etc", "a/../../x"] {
+            let error = prepare(&volume, sub, &target).unwrap_err();
+            assert!(error.text().contains("inside the volume"), "{sub}: {}", error.text());
+        }
+        for sub in ["out", "out/passwd"] {
+            let error = prepare(&volume, sub, &target).unwrap_err();
+            assert!(error.text().contains("leads out"), "{sub}: {}", error.text());
+        }
+        let root = File::open(&volume).unwrap();
+        assert!(open(&root, Path::new("link")).is_ok(), "a link that stays inside is fine");
+        make(&root, Path::new("new/deep")).unwrap();
+        assert!(volume.join("new/deep").is_dir());
+    }
+}
