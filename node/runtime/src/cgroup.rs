@@ -135,11 +135,40 @@ impl Hierarchy {
         settings
     }
 
+    /// Moves a process into a group of its own kind, where nothing is limited, so that whoever ends the agent's
+    /// group (systemd does) does not end the process too.
+    pub fn join(&self, group: &str, pid: u32) -> io::Result<()> {
+        let dirs = match self {
+            Self::V2(_) => {
+                self.create(group, &Resources::default())?;
+                self.dirs(group)
+            }
+            Self::V1(mounts) => {
+                let own = |names: &Vec<String>| {
+                    names.iter().any(|name| name == "name=systemd" || name == "pids")
+                };
+                let group = group.trim_start_matches('/');
+                let mounts = mounts.iter().filter(|(_, names)| own(names));
+                mounts.map(|(point, _)| point.join(group)).collect()
+            }
+        };
+        for dir in dirs {
+            fs::create_dir_all(&dir)?;
+            fs::write(dir.join("cgroup.procs"), pid.to_string())?;
+        }
+        Ok(())
+    }
+
     /// Removes a group and all groups below; processes in them are killed.
     pub fn remove(&self, group: &str) {
         for dir in self.dirs(group) {
             remove_tree(&dir, true);
         }
+    }
+
+    /// Whether any part of a group is there.
+    pub fn exists(&self, group: &str) -> bool {
+        self.dirs(group).iter().any(|dir| dir.exists())
     }
 
     /// Removes a group that holds nothing any more; others stay.

@@ -211,12 +211,25 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 /// Replaces a file whole: written beside, synced, renamed.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    swap(path, bytes, true)
+}
+
+/// Replaces a file whole, for state that a power failure makes worthless anyway: a killed process leaves the old
+/// or the new one, and nobody waits for the disk.
+pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
+    swap(path, bytes, false)
+}
+
+/// Writes beside, and renames.
+fn swap(path: &Path, bytes: &[u8], sync: bool) -> Result<()> {
     let beside = path.with_extension("new");
     let write = || -> std::io::Result<()> {
         let mut file = fs::File::create(&beside)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        if sync {
+            file.sync_all()?;
+        }
         fs::rename(&beside, path)
     };
     write().doing(|| format!("write {}", path.display()))

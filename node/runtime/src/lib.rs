@@ -17,6 +17,7 @@ pub mod simulated;
 pub mod types;
 
 pub use error::Error;
+pub use oci::cleanup;
 pub use session::{Duplex, Session, Size};
 pub use types::{
     Container, ContainerConfig, ContainerState, Device, Event, Exec, Exit, Image, Mount,

@@ -3,12 +3,17 @@
 //! On disk, below the data directory: `images/`, `sandboxes/ID.json`, `containers/ID/` with the record
 //! (`container.json`), the bundle and what the shim writes. All of it is read again when the agent starts.
 
+mod cleanup;
 pub(crate) mod cli;
 mod create;
 mod exec;
 mod sandbox;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod users;
+
+pub use cleanup::cleanup;
 
 use crate::error::Doing;
 use crate::shim::{self, EXIT, PROGRESS, Progress, client, protocol::Request};

@@ -1,9 +1,14 @@
 //! The `simulated` driver: sandboxes and containers that exist in memory only, with programmable outcomes.
 //!
-//! What a container does is written in its environment or in its pod's labels given by the agent, so that a
-//! manifest can ask for it: `TRIREME_RUN_FOR=2s` (ends after that time), `TRIREME_EXIT_CODE=1`,
-//! `TRIREME_START_ERROR=text`. Without any of these it runs until it is stopped. Tests reach the same through
-//! [`Simulated::finish`].
+//! What a container does is written in its pod, see [`behaviour`]. Without a wish it runs until it is stopped.
+//! Tests reach the same through [`Simulated::finish`]. There is no network: the caller chooses the pods' addresses.
+//!
+//! A container costs a record of its settings and nothing else: no task, no file (unless it logs), no timer
+//! (unless it ends by itself).
+
+mod behaviour;
+#[cfg(test)]
+mod tests;
 
 use crate::shim::now_nanos;
 use crate::{
@@ -11,6 +16,7 @@ use crate::{
     Resources, Result, Runtime, Sandbox, SandboxConfig, Session, Stats, Version, image, log,
 };
 use async_trait::async_trait;
+use behaviour::Behaviour;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::Path;
@@ -83,43 +89,34 @@ impl Simulated {
         found.ok_or_else(|| Error::NotFound(format!("container {id}")))
     }
 
-    /// Plays what the container's environment asks for.
-    fn play(&self, container: &Container) {
-        let env = |name: &str| {
-            let found = container.config.env.iter().find(|(key, _)| key == name);
-            found.map(|(_, value)| value.clone())
-        };
-        let code = env("TRIREME_EXIT_CODE").and_then(|code| code.parse().ok());
-        let time = env("TRIREME_RUN_FOR").and_then(|text| seconds(&text));
-        if code.is_none() && time.is_none() {
-            return;
-        }
-        let (driver, id) = (self.clone(), container.id.clone());
-        stdx::task::spawn("simulated", async move {
-            tokio::time::sleep(time.unwrap_or_default()).await;
-            driver.finish(&id, code.unwrap_or(0), None);
+    /// The host name that a container sees.
+    fn hostname(&self, container: &Container) -> String {
+        let state = self.0.state.lock();
+        let config = state.sandboxes.get(&container.sandbox).map(|sandbox| &sandbox.config);
+        let named = config.map(|config| match config.hostname.as_str() {
+            "" => config.name.clone(),
+            name => name.to_owned(),
         });
+        named.unwrap_or_default()
     }
 
-    /// Writes a first line into the log, so that `kubectl logs` shows something.
-    fn say(&self, container: &Container) {
-        let Some(path) = &container.config.log_path else { return };
-        let line = format!("simulated container {} started\n", container.config.name);
+    /// What a container shall do.
+    fn behaviour(&self, container: &ContainerConfig, sandbox: &str) -> Behaviour {
+        let state = self.0.state.lock();
+        let notes = state.sandboxes.get(sandbox).map(|sandbox| &sandbox.config.labels);
+        Behaviour::of(container, notes)
+    }
+
+    /// Writes what the container says into its log, so that `kubectl logs` shows something.
+    fn say(&self, config: &ContainerConfig, text: &str) {
+        let Some(path) = &config.log_path else { return };
         let Config { log_max_bytes, log_max_files, .. } = self.0.config;
         let written = log::Writer::open(path, log_max_bytes, log_max_files)
-            .and_then(|mut writer| writer.write(log::Stream::Stdout, line.as_bytes()));
+            .and_then(|mut writer| writer.write(log::Stream::Stdout, text.as_bytes()));
         if let Err(error) = written {
             tracing::warn!(%error, path = %path.display(), "log not written");
         }
     }
-}
-
-/// A time such as `250ms`, `2s` or `3`.
-fn seconds(text: &str) -> Option<Duration> {
-    if let Some(millis) = text.strip_suffix("ms") {
-        return millis.parse().ok().map(Duration::from_millis);
-    }
-    text.strip_suffix('s').unwrap_or(text).parse().ok().map(Duration::from_secs_f64)
 }
 
 /// A session that says `text`, echoes its input, and ends with `code`.
@@ -168,10 +165,13 @@ impl Runtime for Simulated {
     }
 
     async fn stop_pod_sandbox(&self, id: &str) -> Result<()> {
-        for container in self.list_containers().await? {
-            if container.sandbox == id {
-                self.finish(&container.id, 137, Some(nix::libc::SIGKILL));
-            }
+        let own: Vec<String> = {
+            let state = self.0.state.lock();
+            let own = state.containers.values().filter(|container| container.sandbox == id);
+            own.map(|container| container.id.clone()).collect()
+        };
+        for container in own {
+            self.finish(&container, 137, Some(nix::libc::SIGKILL));
         }
         if let Some(sandbox) = self.0.state.lock().sandboxes.get_mut(id) {
             sandbox.ready = false;
@@ -220,6 +220,8 @@ impl Runtime for Simulated {
     }
 
     async fn start_container(&self, id: &str) -> Result<()> {
+        let made = self.container(id)?;
+        let behaviour = self.behaviour(&made.config, &made.sandbox);
         let container = {
             let mut state = self.0.state.lock();
             let container = state.containers.get_mut(id);
@@ -228,18 +230,23 @@ impl Runtime for Simulated {
                 let state = container.state.word();
                 return Err(Error::State { id: id.into(), state, wanted: "created" });
             }
-            let wish = container.config.env.iter().find(|(name, _)| name == "TRIREME_START_ERROR");
-            if let Some((_, message)) = wish {
+            if let Some(message) = &behaviour.start_error {
                 return Err(Error::Oci { operation: "start", message: message.clone() });
             }
             container.state = ContainerState::Running;
             container.started_at = now_nanos();
             container.clone()
         };
-        self.say(&container);
+        self.say(&container.config, &behaviour.says);
         let event = Event::Started { id: id.to_owned(), sandbox: container.sandbox.clone() };
         let _ = self.0.events.send(event);
-        self.play(&container);
+        if let Some((after, code)) = behaviour.ends {
+            let (driver, id) = (self.clone(), container.id.clone());
+            stdx::task::spawn("simulated", async move {
+                tokio::time::sleep(after).await;
+                driver.finish(&id, code, None);
+            });
+        }
         Ok(())
     }
 
@@ -303,17 +310,21 @@ impl Runtime for Simulated {
             let state = container.state.word();
             return Err(Error::State { id: id.into(), state, wanted: "running" });
         }
-        let (text, code) = match exec.command.first().map(String::as_str) {
-            Some("echo") => (format!("{}\n", exec.command[1..].join(" ")), 0),
-            Some("hostname") => (format!("{}\n", container.config.name), 0),
-            Some("false") => (String::new(), 1),
-            _ => (String::new(), 0),
+        let hostname = exec.command.first().is_some_and(|word| word == "hostname");
+        let (text, code) = match behaviour::script(&exec.command) {
+            _ if hostname => (format!("{}\n", self.hostname(&container)), 0),
+            Some(script) => (script.says, script.ends.map_or(0, |(_, code)| code)),
+            None => (String::new(), 0),
         };
         Ok(echo(&exec, text, code))
     }
 
     async fn attach(&self, id: &str, exec: Exec) -> Result<Session> {
-        self.container(id)?;
+        let container = self.container(id)?;
+        if container.state != ContainerState::Running {
+            let state = container.state.word();
+            return Err(Error::State { id: id.into(), state, wanted: "running" });
+        }
         Ok(echo(&exec, String::new(), 0))
     }
 

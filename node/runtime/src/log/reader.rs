@@ -61,7 +61,15 @@ pub async fn follow(
         if !send(&out, &mut piece, &mut left).await {
             return Ok(());
         }
-        if source.moved_on(path)? {
+        if source.is_left_behind(path) {
+            // What came between the last look and the move is still to be read; only then the new file.
+            while let Some(record) = source.next()? {
+                render(&record, &query, &mut piece);
+            }
+            if !send(&out, &mut piece, &mut left).await {
+                return Ok(());
+            }
+            source.move_on(path)?;
             continue;
         }
         if !more_to_come {
@@ -101,16 +109,18 @@ impl Source {
         Ok(None)
     }
 
-    /// Whether the file was rotated away; then the new one is open.
-    fn moved_on(&mut self, path: &Path) -> io::Result<bool> {
-        let Ok(meta) = std::fs::metadata(path) else { return Ok(false) };
-        if meta.ino() == self.inode {
-            return Ok(false);
-        }
-        self.inode = meta.ino();
-        self.reader = BufReader::new(File::open(path)?);
+    /// Whether the file was rotated away.
+    fn is_left_behind(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|meta| meta.ino() != self.inode)
+    }
+
+    /// Opens the file that is there now.
+    fn move_on(&mut self, path: &Path) -> io::Result<()> {
+        let file = File::open(path)?;
+        self.inode = file.metadata()?.ino();
+        self.reader = BufReader::new(file);
         self.partial.clear();
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -13,19 +13,19 @@ const LOG: &str = "runtime.log";
 
 /// An OCI runtime's program and its state directory.
 #[derive(Clone, Debug)]
-pub struct Cli {
+pub(crate) struct Cli {
     program: PathBuf,
     root: PathBuf,
 }
 
 impl Cli {
     /// A runtime by its program.
-    pub fn new(program: &Path, root: &Path) -> Self {
+    pub(crate) fn new(program: &Path, root: &Path) -> Self {
         Self { program: program.to_owned(), root: root.to_owned() }
     }
 
     /// Its program.
-    pub fn program(&self) -> &Path {
+    pub(crate) fn program(&self) -> &Path {
         &self.program
     }
 
@@ -45,7 +45,7 @@ impl Cli {
     }
 
     /// Makes a container whose process waits for `start`. The streams go to the process as they are.
-    pub async fn create(
+    pub(crate) async fn create(
         &self,
         id: &str,
         bundle: &Path,
@@ -70,7 +70,7 @@ impl Cli {
     }
 
     /// Runs a container in the foreground, for a terminal.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         id: &str,
         bundle: &Path,
@@ -84,38 +84,38 @@ impl Cli {
     }
 
     /// Runs one more process in a container; `process` is a file with its OCI description.
-    pub fn exec(
+    pub(crate) fn exec(
         &self,
         id: &str,
         process: &Path,
-        log: &Path,
+        (log, pid_file): (&Path, &Path),
         stdio: [Stdio; 3],
     ) -> io::Result<Child> {
         let mut command = self.command();
         command.arg("--log").arg(log).args(["--log-format", "json", "exec", "--process"]);
-        command.arg(process).arg(id);
+        command.arg(process).arg("--pid-file").arg(pid_file).arg(id);
         let [stdin, stdout, stderr] = stdio;
         command.stdin(stdin).stdout(stdout).stderr(stderr).kill_on_drop(true).spawn()
     }
 
     /// Lets the process of a created container go.
-    pub async fn start(&self, id: &str) -> io::Result<()> {
+    pub(crate) async fn start(&self, id: &str) -> io::Result<()> {
         self.simple(&["start", id]).await
     }
 
     /// Forgets a container, killing what still runs.
-    pub async fn delete(&self, id: &str) -> io::Result<()> {
+    pub(crate) async fn delete(&self, id: &str) -> io::Result<()> {
         self.simple(&["delete", "--force", id]).await
     }
 
     /// Changes limits; `resources` is a file with their OCI description.
-    pub async fn update(&self, id: &str, resources: &Path) -> io::Result<()> {
+    pub(crate) async fn update(&self, id: &str, resources: &Path) -> io::Result<()> {
         let path = resources.to_string_lossy();
         self.simple(&["update", "--resources", &path, id]).await
     }
 
     /// The first lines of `--version`.
-    pub async fn version(&self) -> io::Result<String> {
+    pub(crate) async fn version(&self) -> io::Result<String> {
         let output = Command::new(&self.program).arg("--version").output().await?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -139,14 +139,14 @@ impl Cli {
     }
 
     /// What the runtime complained about last in a bundle.
-    pub fn last_error(&self, bundle: &Path) -> String {
+    pub(crate) fn last_error(&self, bundle: &Path) -> String {
         last_error(&bundle.join(LOG))
             .unwrap_or_else(|| format!("{} failed without a message", self.program.display()))
     }
 }
 
 /// The last error of a runtime's log file.
-pub fn last_error(log: &Path) -> Option<String> {
+pub(crate) fn last_error(log: &Path) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
     let error = text.lines().rev().find_map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;

@@ -90,7 +90,7 @@ impl Inner {
         self.start_shim(id, dir, sandbox).await?;
         // After the shim: a record without a container behind it would be watched in vain.
         let json = serde_json::to_vec(&container).expect("records have string keys only");
-        image::replace(&dir.join("container.json"), &json)?;
+        image::replace_unsynced(&dir.join("container.json"), &json)?;
         Ok(container)
     }
 
@@ -128,6 +128,11 @@ impl Inner {
             .stderr(errors)
             .spawn()
             .doing(|| format!("start {program}"))?;
+        if let Some(pid) = child.id()
+            && let Err(error) = self.cgroups.join(&self.shims_cgroup(), pid)
+        {
+            tracing::warn!(%error, "shim stays in the agent's cgroup");
+        }
         let stdout = child.stdout.take().expect("piped above");
         let mut line = String::new();
         let mut stdout = BufReader::new(stdout);

@@ -38,6 +38,7 @@ impl Inner {
         let files = Files {
             process: dir.join(format!("{name}.json")),
             log: dir.join(format!("{name}.log")),
+            pid: dir.join(format!("{name}.pid")),
         };
         write_json(&files.process, &process(&dir, &exec)?)?;
         let (mut pty, mut slave) = (None, None);
@@ -50,7 +51,7 @@ impl Inner {
             let piped = |wanted| if wanted { Stdio::piped() } else { Stdio::null() };
             [piped(exec.stdin), piped(exec.stdout), piped(exec.stderr)]
         };
-        let child = self.cli.exec(id, &files.process, &files.log, stdio);
+        let child = self.cli.exec(id, &files.process, (&files.log, &files.pid), stdio);
         let child = child.doing(|| "start the OCI runtime".into())?;
         drop(slave);
         Ok(session(child, pty, &exec, files))
@@ -104,6 +105,10 @@ fn process(dir: &Path, exec: &Exec) -> Result<Value> {
     let mut process = config["process"].clone();
     process["args"] = json!(exec.command);
     process["terminal"] = json!(exec.tty);
+    if let Some(size) = exec.size.filter(|_| exec.tty) {
+        // Known before it starts, for those who look at once; later sizes come with a signal.
+        process["consoleSize"] = json!({"width": size.width, "height": size.height});
+    }
     if let Some(env) = process["env"].as_array_mut() {
         if exec.tty && !env.iter().any(|line| line.as_str().is_some_and(|l| l.starts_with("TERM=")))
         {
@@ -118,11 +123,13 @@ fn process(dir: &Path, exec: &Exec) -> Result<Value> {
 struct Files {
     process: PathBuf,
     log: PathBuf,
+    /// Where the runtime writes the process id.
+    pid: PathBuf,
 }
 
 impl Drop for Files {
     fn drop(&mut self) {
-        for path in [&self.process, &self.log] {
+        for path in [&self.process, &self.log, &self.pid] {
             // The container may have been removed with all its files.
             let _ = fs::remove_file(path);
         }
@@ -161,13 +168,7 @@ async fn supervise(
         tokio::select! {
             status = child.wait() => break status,
             () = done.closed() => {
-                // The runtime passes TERM on to the process and follows it.
-                if let Some(pid) = mirror {
-                    let pid = nix::unistd::Pid::from_raw(pid);
-                    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-                }
-                let patience = std::time::Duration::from_secs(1);
-                let _ = tokio::time::timeout(patience, child.wait()).await;
+                abandon(child, mirror, &files.pid).await;
                 return;
             }
             size = sizes.recv(), if open => match (size, &pty) {
@@ -186,6 +187,27 @@ async fn supervise(
         Err(error) => Err(error).doing(|| "wait for the process".into()),
     };
     let _ = done.send(ended);
+}
+
+/// Ends a process that nobody waits for: TERM, and soon KILL.
+async fn abandon(mut child: Child, runtime: Option<i32>, pid_file: &Path) {
+    let send = |pid: i32, signal| {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+    };
+    // The runtime passes TERM on to the process and follows it.
+    if let Some(pid) = runtime {
+        send(pid, nix::sys::signal::Signal::SIGTERM);
+    }
+    let patience = std::time::Duration::from_secs(1);
+    if tokio::time::timeout(patience, child.wait()).await.is_ok() {
+        return;
+    }
+    // While the runtime has not ended, the process has not been reaped: its id means nobody else.
+    let pid = fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(pid) = pid {
+        send(pid, nix::sys::signal::Signal::SIGKILL);
+        let _ = tokio::time::timeout(patience, child.wait()).await;
+    }
 }
 
 /// The exit code, or why the process could not start.

@@ -30,6 +30,11 @@ impl Inner {
         format!("{}/{pod}", self.config.cgroup_parent.trim_end_matches('/'))
     }
 
+    /// The cgroup of the shims.
+    pub(super) fn shims_cgroup(&self) -> String {
+        format!("{}/shims", self.config.cgroup_parent.trim_end_matches('/'))
+    }
+
     /// Makes a sandbox.
     pub(super) async fn make_sandbox(&self, config: SandboxConfig) -> Result<Sandbox> {
         if config.share_processes {
@@ -52,7 +57,7 @@ impl Inner {
         };
         let sandbox = Sandbox { id, config, netns, ready: true, created_at: now_nanos() };
         let json = serde_json::to_vec(&sandbox).expect("records have string keys only");
-        image::replace(&self.sandbox_file(&sandbox.id), &json)?;
+        image::replace_unsynced(&self.sandbox_file(&sandbox.id), &json)?;
         self.sandboxes.lock().insert(sandbox.id.clone(), sandbox.clone());
         Ok(sandbox)
     }
@@ -146,6 +151,9 @@ fn pin_here(dir: &Path, config: &SandboxConfig) -> Result<()> {
         }
     }
     unshare(flags).doing(|| "make namespaces".into())?;
+    if flags.contains(CloneFlags::CLONE_NEWNET) {
+        raise_loopback().doing(|| "bring the loopback interface up".into())?;
+    }
     if config.network == NamespaceMode::Pod && !config.hostname.is_empty() {
         nix::unistd::sethostname(&config.hostname).doing(|| "set the host name".into())?;
     }
@@ -167,6 +175,28 @@ fn pin_here(dir: &Path, config: &SandboxConfig) -> Result<()> {
         mount(Some("shm"), &shm, Some("tmpfs"), flags, Some("mode=1777,size=65536k"))
             .doing(|| format!("mount {}", shm.display()))?;
     }
+    Ok(())
+}
+
+/// Brings up the loopback interface of this thread's new network namespace: one message, and no answer is needed.
+fn raise_loopback() -> io::Result<()> {
+    const ROUTE: isize = 0;
+    const NEW_LINK: u16 = 16;
+    const REQUEST: u16 = 1;
+    const LOOPBACK: u32 = 1;
+    const UP: u32 = 1;
+    let mut message = Vec::with_capacity(32);
+    message.extend_from_slice(&32_u32.to_ne_bytes());
+    message.extend_from_slice(&NEW_LINK.to_ne_bytes());
+    message.extend_from_slice(&REQUEST.to_ne_bytes());
+    // Sequence, sender, family and type.
+    message.extend_from_slice(&[0; 12]);
+    for number in [LOOPBACK, UP, UP] {
+        message.extend_from_slice(&number.to_ne_bytes());
+    }
+    let socket = netlink_sys::Socket::new(ROUTE)?;
+    let kernel = netlink_sys::SocketAddr::new(0, 0);
+    socket.send_to(&message, &kernel, 0)?;
     Ok(())
 }
 

@@ -185,6 +185,7 @@ impl Container {
                 break;
             }
             if child.try_wait()?.is_some() {
+                *self.foreground.lock() = None;
                 return Err(io::Error::other(self.cli.last_error(&settings.bundle)));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -241,7 +242,14 @@ impl Container {
         if self.exit.borrow().is_some() {
             return Ok(());
         }
-        let Some(pid) = self.progress.lock().pid else { return Ok(()) };
+        let Some(pid) = self.progress.lock().pid else {
+            if signal == nix::libc::SIGKILL && self.foreground.lock().is_none() {
+                // With a terminal there is no process before the start: what was never started ends here.
+                self.foreground_exit.lock().get_or_insert_with(|| self.end(128 + signal, Some(signal)));
+                self.ended.notify_one();
+            }
+            return Ok(());
+        };
         let signal = nix::sys::signal::Signal::try_from(signal)?;
         // The process is our child (or the foreground runtime's) until it is reaped: its id means nobody else.
         match nix::sys::signal::kill(Pid::from_raw(pid), signal) {
@@ -276,7 +284,7 @@ impl Container {
             let _ = tokio::time::timeout(DRAIN, drain).await;
         }
         let json = serde_json::to_vec(&exit).expect("plain fields");
-        if let Err(error) = image::replace(&self.dir.join(EXIT), &json) {
+        if let Err(error) = image::replace_unsynced(&self.dir.join(EXIT), &json) {
             tracing::error!(error = stdx::chain(&error), "exit not recorded");
         }
         self.hub.close();
@@ -292,6 +300,6 @@ impl Container {
     /// Writes the progress down.
     fn save(&self) -> io::Result<()> {
         let json = serde_json::to_vec(&*self.progress.lock())?;
-        image::replace(&self.dir.join(PROGRESS), &json).map_err(io::Error::other)
+        image::replace_unsynced(&self.dir.join(PROGRESS), &json).map_err(io::Error::other)
     }
 }
