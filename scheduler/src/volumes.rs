@@ -282,3 +282,7 @@ fn fits(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> bool {
         && wanted_modes.all(|mode| modes.contains(&mode))
         && size(volume) >= wanted_size(claim)
 }
+
+#[cfg(test)]
+#[path = "volumes_tests.rs"]
+mod tests;

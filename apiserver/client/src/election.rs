@@ -86,7 +86,10 @@ where
 /// One competition.
 pub struct Election {
     config: Config,
+    /// For the Lease.
     client: Client,
+    /// For the work of a term.
+    work: Client,
     leader: watch::Sender<Option<String>>,
 }
 
@@ -104,9 +107,9 @@ struct View {
 
 impl Election {
     /// Doesn't begin yet.
-    pub fn new(config: Config, client: Client) -> Self {
-        let client = if client.is_local() { client.in_session() } else { client };
-        Self { config, client, leader: watch::Sender::new(None) }
+    pub fn new(config: Config, work: Client) -> Self {
+        let client = if work.is_local() { work.in_session() } else { work.clone() };
+        Self { config, client, work, leader: watch::Sender::new(None) }
     }
 
     /// Who holds the Lease now, as far as this process knows.
@@ -129,7 +132,7 @@ impl Election {
             tracing::info!(lease = %self.config.name, identity, "leading");
             let fence = lease::fence(&lease);
             let term = Term {
-                client: self.client.fenced(fence.clone()),
+                client: self.work.fenced(fence.clone()),
                 shutdown: shutdown.child(),
                 fence,
                 identity: identity.clone(),

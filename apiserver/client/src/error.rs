@@ -4,7 +4,7 @@ use api::status::Status;
 use std::time::Duration;
 
 /// Any error behind a broken connection.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a request, a watch or a setting failed.
 #[derive(Debug, thiserror::Error)]

@@ -69,7 +69,9 @@ impl Cluster {
         state.revision += 1;
         object["metadata"]["resourceVersion"] = state.revision.to_string().into();
         if object["metadata"]["uid"].is_null() {
-            object["metadata"]["uid"] = format!("uid-{}", state.revision).into();
+            let known = state.objects.get(path).map(|known| known["metadata"]["uid"].clone());
+            let new = || format!("uid-{}", state.revision).into();
+            object["metadata"]["uid"] = known.unwrap_or_else(new);
         }
         let known = state.objects.insert(path.to_owned(), object.clone());
         let kind = if known.is_some() { "MODIFIED" } else { "ADDED" };
@@ -132,7 +134,8 @@ impl Cluster {
         let query = request.uri().query().unwrap_or_default();
         {
             let mut state = self.state.lock();
-            state.seen.push(format!("{} {}", request.method(), request.uri()));
+            let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
+            state.seen.push(format!("{} {asked}", request.method()));
             if path == "/readyz" {
                 return answer(200, &json!("ok"));
             }
@@ -188,7 +191,7 @@ impl Cluster {
         let items: Vec<_> = state
             .objects
             .iter()
-            .filter(|(key, _)| key.starts_with(&format!("{path}/")))
+            .filter(|(key, _)| is_in(key, path))
             .map(|(_, object)| object)
             .collect();
         if items.is_empty() && path.matches('/').count() > 5 {
@@ -200,14 +203,13 @@ impl Cluster {
 
     fn watch(&self, path: &str, query: &HashMap<String, String>, cut: &Shutdown) -> Response<Body> {
         let state = self.state.lock();
-        let prefix = format!("{path}/");
         let mut first = String::new();
         let mut next = state.log.len();
         if query.contains_key("sendInitialEvents") {
             if state.no_initial {
                 return failure(422, "Invalid");
             }
-            for (_, object) in state.objects.iter().filter(|(key, _)| key.starts_with(&prefix)) {
+            for (_, object) in state.objects.iter().filter(|(key, _)| is_in(key, path)) {
                 first += &line("ADDED", object);
             }
             let metadata = json!({
@@ -227,7 +229,7 @@ impl Cluster {
             cluster: self.clone(),
             moved: self.revision.subscribe(),
             next,
-            prefix,
+            path: path.to_owned(),
             first: Some(first),
             cut: cut.clone(),
         };
@@ -244,7 +246,7 @@ struct Follow {
     cluster: Cluster,
     moved: watch::Receiver<u64>,
     next: usize,
-    prefix: String,
+    path: String,
     first: Option<String>,
     cut: Shutdown,
 }
@@ -260,7 +262,7 @@ impl Follow {
             {
                 let state = self.cluster.state.lock();
                 for (_, kind, path, object) in &state.log[self.next..] {
-                    if path.starts_with(&self.prefix) {
+                    if is_in(path, &self.path) {
                         text += &line(kind, object);
                     }
                 }
@@ -272,6 +274,17 @@ impl Follow {
             self.cut.guard(self.moved.changed()).await?.ok()?;
         }
     }
+}
+
+/// Whether an object is in a collection: of its namespace, or of all.
+fn is_in(object: &str, collection: &str) -> bool {
+    let Some((folder, _)) = object.rsplit_once('/') else { return false };
+    if folder == collection {
+        return true;
+    }
+    let Some((before, after)) = folder.split_once("/namespaces/") else { return false };
+    let plural = after.split_once('/').map_or("", |(_, plural)| plural);
+    format!("{before}/{plural}") == collection
 }
 
 fn line(kind: &str, object: &Value) -> String {

@@ -169,12 +169,12 @@ impl<T: DeserializeOwned> Watch<T> {
     }
 
     fn take(&mut self, data: Bytes) {
-        if self.buffer.is_empty()
-            && let Ok(whole) = data.clone().try_into_mut()
-        {
-            self.buffer = whole;
-        } else {
-            self.buffer.extend_from_slice(&data);
+        if !self.buffer.is_empty() {
+            return self.buffer.extend_from_slice(&data);
+        }
+        match data.try_into_mut() {
+            Ok(whole) => self.buffer = whole,
+            Err(shared) => self.buffer.extend_from_slice(&shared),
         }
     }
 
@@ -223,7 +223,7 @@ mod tests {
             r#"{"type":"DELETED","ob"#,
             r#"ject":{"metadata":{"name":"b"}}}"#,
             "\n{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"ConfigMap\",\"metadata\":",
-            r#"{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}"#,
+            r#"{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}"#,
             "\n",
         ]);
         let named = |name: &str| {

@@ -1,21 +1,21 @@
 //! The plugins, one per file, and the table that orders them. The order is the order in which nodes
 //! are filtered, so it decides which of several reasons a user sees.
 
-mod balanced_allocation;
-mod image_locality;
-mod inter_pod_affinity;
-mod node_affinity;
-mod node_name;
-mod node_ports;
-mod node_resources_fit;
-mod node_unschedulable;
-mod node_volume_limits;
-mod pod_topology_spread;
-mod scheduling_gates;
-mod taint_toleration;
+pub mod balanced_allocation;
+pub mod image_locality;
+pub mod inter_pod_affinity;
+pub mod node_affinity;
+pub mod node_name;
+pub mod node_ports;
+pub mod node_resources_fit;
+pub mod node_unschedulable;
+pub mod node_volume_limits;
+pub mod pod_topology_spread;
+pub mod scheduling_gates;
+pub mod taint_toleration;
 pub mod volume_binding;
-mod volume_restrictions;
-mod volume_zone;
+pub mod volume_restrictions;
+pub mod volume_zone;
 
 use crate::framework::Plugin;
 

@@ -25,7 +25,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A connection that was quiet for so long is pinged, as long as requests or watches are open.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// A connection whose ping stays unanswered for so long is dead.
-const PING_TIMEOUT: Duration = Duration::from_millis(1500);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// HTTP/2 window of a stream.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// HTTP/2 window of a connection: one slow reader doesn't hold up the others.
