@@ -84,7 +84,7 @@ impl Labels {
         let labels = selector.get("matchLabels").and_then(Value::as_object);
         for (key, value) in labels.into_iter().flatten() {
             let values = vec![value.as_str().unwrap_or_default().to_owned()];
-            requirements.push(parse::requirement(key, Operator::In, values)?);
+            requirements.push(parse::requirement(key, Operator::Equals, values)?);
         }
         let rules = selector.get("matchExpressions").and_then(Value::as_array);
         for rule in rules.into_iter().flatten() {

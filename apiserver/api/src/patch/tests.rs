@@ -19,7 +19,7 @@ fn config_map(data: Value) -> Value {
 
 fn deployment() -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
-        "replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+        "replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "strategy": {"type": "Recreate"},
         "template": {"metadata": {"labels": {"a": "b"}},
             "spec": {"containers": [{"name": "c", "image": "x", "ports": [{"containerPort": 80,
                 "protocol": "TCP"}], "resources": {}}]}}}})
@@ -53,7 +53,7 @@ fn an_update_owns_what_it_added_and_changed() {
     );
     let mut two = canonical(ty, config_map(json!({"k": "w"})));
     update(ty, "v1", "other").record(Some(&one), &mut two);
-    assert_eq!(owned(&two, "maker"), Some(json!({"f:data": {".": {}}})));
+    assert_eq!(owned(&two, "maker"), Some(json!({"f:data": {}})));
     assert_eq!(owned(&two, "other"), Some(json!({"f:data": {"f:k": {}}})));
 }
 
@@ -62,7 +62,7 @@ fn a_created_deployment_is_owned_field_by_field() {
     let ty = ty("apps", "Deployment");
     let mut object = canonical(ty, deployment());
     update(ty, "apps/v1", "maker").record(None, &mut object);
-    let spec = json!({"f:replicas": {}, "f:selector": {}, "f:template": {
+    let spec = json!({"f:replicas": {}, "f:selector": {}, "f:strategy": {"f:type": {}}, "f:template": {
         "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
         "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}, "f:name": {},
             "f:resources": {}, "f:ports": {".": {},
