@@ -33,3 +33,6 @@ pub mod openapi;
 pub mod table;
 
 pub mod bootstrap;
+
+#[cfg(test)]
+mod testdata;

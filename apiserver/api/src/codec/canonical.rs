@@ -83,8 +83,15 @@ fn emit(field: &Field, ty: Ty<'_>, value: Value) -> Option<Value> {
             (false, Omit::Empty | Omit::Never) => Some(zero(ty)),
         };
     }
-    if field.omit == Omit::Empty && !field.pointer && is_empty(ty, &value) {
-        return None;
+    if !field.pointer && is_empty(ty, &value) {
+        match field.omit {
+            Omit::Empty => return None,
+            // In the store an empty list is no list, and that is what comes back.
+            Omit::Never if matches!(ty.node(), Node::List(_) | Node::Map(_)) => {
+                return Some(Value::Null);
+            }
+            Omit::Never | Omit::Zero => {}
+        }
     }
     Some(value)
 }

@@ -359,7 +359,7 @@ impl<'a> Parser<'a> {
             if self.ended(column.cast_signed() - 1) {
                 break;
             }
-            if self.column() > column || !self.key_ahead() {
+            if self.column() > column || self.peek() == Some(b'\t') || !self.key_ahead() {
                 if self.peek() == Some(b'\t') {
                     return Err(
                         self.scanner_error("found character that cannot start any token")
