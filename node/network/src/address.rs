@@ -15,8 +15,8 @@ pub struct Config {
     pub pod_cidr: Ipv4Net,
     /// The whole cluster's pod range.
     pub cluster_cidr: Ipv4Net,
-    /// The range of Services' addresses: gets a route, so that connections to Services leave this host's processes
-    /// even where no default route exists (the service proxy then redirects them).
+    /// The range of Services' addresses: gets a route, so that connections to Services leave this
+    /// host's processes even where no default route exists (the service proxy then redirects them).
     pub service_cidr: Option<Ipv4Net>,
     /// Directory for the address file; made when missing.
     pub state_dir: PathBuf,

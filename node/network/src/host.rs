@@ -19,8 +19,8 @@ use std::{
     path::Path,
 };
 
-/// Turns forwarding on, and refuses packets to addresses of the pod range that no Pod has: they would leave by the
-/// default route and come back.
+/// Turns forwarding on, and refuses packets to addresses of the pod range that no Pod has: they
+/// would leave by the default route and come back.
 pub(crate) async fn prepare(config: &Config) -> Result<(), Error> {
     set("ipv4/ip_forward", "1")?;
     set_if_there("ipv4/conf/all/forwarding", "1")?;
@@ -32,7 +32,8 @@ pub(crate) async fn prepare(config: &Config) -> Result<(), Error> {
     }
 }
 
-/// The route for Services' addresses, by the uplink: nothing ever leaves by it, as the proxy redirects or refuses.
+/// The route for Services' addresses, by the uplink: nothing ever leaves by it, as the proxy
+/// redirects or refuses.
 async fn services(kernel: &Kernel, config: &Config) -> Result<Option<RouteMessage>, Error> {
     let Some(range) = config.service_cidr else { return Ok(None) };
     let index = uplink(kernel, config.node_ip).await?;

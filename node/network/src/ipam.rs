@@ -1,5 +1,5 @@
-//! Which addresses of the node's pod range are in use: one bit each, given out in turn so that an address that was
-//! freed rests as long as possible before somebody else gets it.
+//! Which addresses of the node's pod range are in use: one bit each, given out in turn so that an
+//! address that was freed rests as long as possible before somebody else gets it.
 
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;

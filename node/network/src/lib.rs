@@ -1,11 +1,13 @@
-//! The pod network of one node: a routed veth pair per Pod, addresses out of the node's pod range, and direct
-//! routes to the other nodes' ranges.
+//! The pod network of one node: a routed veth pair per Pod, addresses out of the node's pod range,
+//! and direct routes to the other nodes' ranges.
 //!
-//! Routed, not bridged: every packet crosses the host's `forward` hook, so that Services and network policy see
-//! traffic between Pods of one node too, and no bridge module is needed. Traffic that leaves the cluster is
-//! masqueraded by the service proxy's table (crate `proxy`), because one table must decide all source translation.
+//! Routed, not bridged: every packet crosses the host's `forward` hook, so that Services and
+//! network policy see traffic between Pods of one node too, and no bridge module is needed. Traffic
+//! that leaves the cluster is masqueraded by the service proxy's table (crate `proxy`), because one
+//! table must decide all source translation.
 //!
-//! All functions act on the network namespace of the calling process: a "host" may itself be a namespace.
+//! All functions act on the network namespace of the calling process: a "host" may itself be a
+//! namespace.
 
 mod address;
 mod error;
@@ -39,7 +41,8 @@ struct Inner {
 }
 
 impl Network {
-    /// Opens the network: reads the address file of an earlier run, turns forwarding on and fences the pod range.
+    /// Opens the network: reads the address file of an earlier run, turns forwarding on and fences
+    /// the pod range.
     ///
     /// Needs the right to administer the network namespace (root).
     pub async fn new(mut config: Config) -> Result<Self, Error> {
@@ -63,7 +66,8 @@ impl Network {
         &self.inner.config
     }
 
-    /// Wires a Pod: gives it an address and connects `request.netns` (which must exist, see [`netns::create`]).
+    /// Wires a Pod: gives it an address and connects `request.netns` (which must exist, see
+    /// [`netns::create`]).
     ///
     /// Idempotent per Pod uid: a second call repairs what is missing and returns the same address.
     pub async fn setup_pod(&self, request: &PodRequest) -> Result<PodAddress, Error> {
@@ -76,7 +80,8 @@ impl Network {
         Ok(lease.into_address(&self.inner.config))
     }
 
-    /// Removes a Pod's interface and frees its address. A Pod that is not known is already gone: no error.
+    /// Removes a Pod's interface and frees its address. A Pod that is not known is already gone: no
+    /// error.
     pub async fn teardown_pod(&self, uid: &str) -> Result<(), Error> {
         let Some(lease) = self.inner.state.lock().get(uid) else { return Ok(()) };
         pod::disconnect(&lease).await?;
@@ -94,14 +99,15 @@ impl Network {
         self.inner.state.lock().owner(ip)
     }
 
-    /// Makes the routes to other nodes exactly `peers`: adds, replaces, and removes those of vanished nodes.
+    /// Makes the routes to other nodes exactly `peers`: adds, replaces, and removes those of
+    /// vanished nodes.
     pub async fn sync_routes(&self, peers: &[Peer]) -> Result<(), Error> {
         let _one_at_a_time = self.inner.routes.lock().await;
         routes::sync(&self.inner.config, peers).await
     }
 
-    /// Frees what belongs to no living Pod: addresses whose uid is not in `alive`, and interfaces of ours without
-    /// an address. Called once after the agent has found its running Pods.
+    /// Frees what belongs to no living Pod: addresses whose uid is not in `alive`, and interfaces
+    /// of ours without an address. Called once after the agent has found its running Pods.
     pub async fn reclaim(&self, alive: &HashSet<String>) -> Result<(), Error> {
         let uids = self.inner.state.lock().uids();
         for uid in uids {
@@ -113,7 +119,8 @@ impl Network {
         host::remove_strangers(&known).await
     }
 
-    /// Removes everything this network has put into the namespace: interfaces, routes and the address file.
+    /// Removes everything this network has put into the namespace: interfaces, routes and the
+    /// address file.
     pub async fn cleanup(&self) -> Result<(), Error> {
         self.reclaim(&HashSet::new()).await?;
         self.sync_routes(&[]).await?;

@@ -1,7 +1,7 @@
 //! Network namespaces as files: made, entered and removed without running `ip`.
 //!
-//! Entering happens on a thread of its own that ends afterwards, because a namespace belongs to a thread and an
-//! executor's thread must never be left in a foreign one.
+//! Entering happens on a thread of its own that ends afterwards, because a namespace belongs to a
+//! thread and an executor's thread must never be left in a foreign one.
 
 use crate::Error;
 use nix::{
@@ -10,7 +10,8 @@ use nix::{
 };
 use std::{fs, io, path::Path, thread};
 
-/// Makes a network namespace and keeps it alive by a bind mount at `path`. Its loopback interface is up.
+/// Makes a network namespace and keeps it alive by a bind mount at `path`. Its loopback interface
+/// is up.
 ///
 /// A namespace already there is kept.
 pub async fn create(path: &Path) -> Result<(), Error> {
@@ -60,7 +61,8 @@ pub async fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Runs blocking work on a new thread inside the namespace at `path`, for example to open a socket there.
+/// Runs blocking work on a new thread inside the namespace at `path`, for example to open a socket
+/// there.
 pub async fn enter<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> T + Send + 'static,

@@ -1,8 +1,8 @@
-//! Connects one Pod: a veth pair, whose end in the Pod has the Pod's address alone (/32) and sends everything to a
-//! link-local gateway that does not exist anywhere else.
+//! Connects one Pod: a veth pair, whose end in the Pod has the Pod's address alone (/32) and sends
+//! everything to a link-local gateway that does not exist anywhere else.
 //!
-//! Both ends know each other's hardware address for good, so that no address resolution happens on them: proxy ARP
-//! would fail silently on a host without a default route.
+//! Both ends know each other's hardware address for good, so that no address resolution happens on
+//! them: proxy ARP would fail silently on a host without a default route.
 
 use crate::{
     Config, Error,

@@ -9,8 +9,8 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::RouteMessageBuilder;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-/// Makes the direct routes exactly those of `peers`. A peer that can't be reached does not keep the others from
-/// getting their routes; the first such error is returned in the end.
+/// Makes the direct routes exactly those of `peers`. A peer that can't be reached does not keep the
+/// others from getting their routes; the first such error is returned in the end.
 pub(crate) async fn sync(config: &Config, peers: &[Peer]) -> Result<(), Error> {
     let kernel = Kernel::open()?;
     let wanted = wanted(config, peers);
@@ -43,7 +43,8 @@ pub(crate) async fn sync(config: &Config, peers: &[Peer]) -> Result<(), Error> {
     first_error.map_or(Ok(()), Err)
 }
 
-/// The wanted routes: range and next hop. A range that overlaps ours is ignored, since our Pods come first.
+/// The wanted routes: range and next hop. A range that overlaps ours is ignored, since our Pods
+/// come first.
 fn wanted(config: &Config, peers: &[Peer]) -> BTreeMap<Ipv4Net, Ipv4Addr> {
     let mut all = BTreeMap::new();
     for peer in peers.iter().filter(|peer| peer.node_name != config.node_name) {

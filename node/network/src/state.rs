@@ -1,4 +1,5 @@
-//! Which Pod has which address and interface, kept in a file so that a restarted agent finds its Pods' addresses.
+//! Which Pod has which address and interface, kept in a file so that a restarted agent finds its
+//! Pods' addresses.
 
 use crate::{Config, Error, PodAddress, ipam::Pool};
 use ipnet::Ipv4Net;
@@ -117,7 +118,8 @@ impl State {
         }
     }
 
-    /// A name for a Pod's interface that no other Pod has. At most 15 characters, as the kernel wants.
+    /// A name for a Pod's interface that no other Pod has. At most 15 characters, as the kernel
+    /// wants.
     fn free_name(&self, uid: &str) -> String {
         let taken = self.interfaces();
         let mut hash = fnv1a(uid.as_bytes());

@@ -1,4 +1,5 @@
-//! Two hosts, each a network namespace, joined by a veth pair; Pods on both; real connections between them.
+//! Two hosts, each a network namespace, joined by a veth pair; Pods on both; real connections
+//! between them.
 //!
 //! Needs root; the test says so and passes without doing anything when it is not.
 

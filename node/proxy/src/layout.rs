@@ -1,9 +1,10 @@
-//! The table in the kernel: its sets and maps, the chains at the hooks, and the chains that pick an endpoint.
+//! The table in the kernel: its sets and maps, the chains at the hooks, and the chains that pick an
+//! endpoint.
 //!
-//! Two maps answer every new connection, however many Services there are: a front (address, protocol, port) leads
-//! to a *picking chain* and to the number of its group; the group's number and a slot lead to an endpoint. Picking
-//! chains are shared by all fronts with the same number of endpoints and the same manners, so that one more
-//! endpoint changes two elements and no rule.
+//! Two maps answer every new connection, however many Services there are: a front (address,
+//! protocol, port) leads to a *picking chain* and to the number of its group; the group's number
+//! and a slot lead to an endpoint. Picking chains are shared by all fronts with the same number of
+//! endpoints and the same manners, so that one more endpoint changes two elements and no rule.
 
 use crate::Config;
 use crate::nft::{Batch, Expressions, Meta, Register, SetSpec, Verdict};
@@ -158,7 +159,8 @@ impl Picker {
                 .remember(AFFINITY, CLIENT, SLOT, millis)
                 .redirect(SLOT, PICKED);
             batch.rule(&chain, &known);
-            // One who is known but was not served by the rule before sticks to an endpoint that is gone.
+            // One who is known but was not served by the rule before sticks to an endpoint that is
+            // gone.
             let fresh = self
                 .pick(Expressions::new().source(CLIENT))
                 .forget(AFFINITY, CLIENT, PICKED)
@@ -215,7 +217,8 @@ fn mark(expressions: Expressions, config: &Config) -> Expressions {
     expressions.meta(SCRATCH, Meta::Mark).bits(SCRATCH, !bit, bit).set_mark(SCRATCH)
 }
 
-/// Priorities of the hooks: where the kernel translates destinations, filters, and translates sources.
+/// Priorities of the hooks: where the kernel translates destinations, filters, and translates
+/// sources.
 const DESTINATION: i32 = -100;
 /// Filters.
 const FILTER: i32 = 0;
@@ -280,7 +283,8 @@ fn fronts(batch: &mut Batch, chain: &str, map: Set) {
     batch.rule(chain, &front(at_node(), true).dispatch(map.name(), FRONT));
 }
 
-/// Goes on only for packets to an address of this host, loopback excepted: it cannot be redirected to elsewhere.
+/// Goes on only for packets to an address of this host, loopback excepted: it cannot be redirected
+/// to elsewhere.
 fn at_node() -> Expressions {
     Expressions::new()
         .destination(SCRATCH)

@@ -1,8 +1,10 @@
-//! Services on one node: connections to a Service's address go to one of its endpoints, by rules in the kernel.
+//! Services on one node: connections to a Service's address go to one of its endpoints, by rules in
+//! the kernel.
 //!
-//! [`run`] follows Services and EndpointSlices and keeps one nf_tables table of its own equal to what they want.
-//! The table outlives the process: a restarted agent replaces it whole, in one transaction, and no connection
-//! notices. What a table looks like is told in `layout`, what a Service wants in `plan`.
+//! [`run`] follows Services and EndpointSlices and keeps one nf_tables table of its own equal to
+//! what they want. The table outlives the process: a restarted agent replaces it whole, in one
+//! transaction, and no connection notices. What a table looks like is told in `layout`, what a
+//! Service wants in `plan`.
 //!
 //! All functions act on the network namespace of the calling thread. Only IPv4 is proxied.
 
@@ -30,7 +32,8 @@ pub struct Config {
     pub node_name: String,
     /// The node's own address.
     pub node_ip: Ipv4Addr,
-    /// The whole cluster's pod range: who comes from elsewhere, or goes elsewhere, gets this node's address.
+    /// The whole cluster's pod range: who comes from elsewhere, or goes elsewhere, gets this node's
+    /// address.
     pub cluster_cidr: Ipv4Net,
     /// The range of Services' addresses: packets to those that no Service has are dropped.
     pub service_cidr: Option<Ipv4Net>,

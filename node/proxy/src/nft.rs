@@ -1,7 +1,8 @@
 //! Speaks nf_tables to the kernel: transactions of messages over a netlink socket.
 //!
-//! Everything between two generations of the rule set is one transaction, so that a packet sees either all of a
-//! change or nothing of it. No other program is started: that costs a process and its memory per change.
+//! Everything between two generations of the rule set is one transaction, so that a packet sees
+//! either all of a change or nothing of it. No other program is started: that costs a process and
+//! its memory per change.
 
 mod batch;
 mod expr;

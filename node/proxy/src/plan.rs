@@ -1,11 +1,13 @@
-//! What one Service wants of this node: its fronts, what happens to connections to each, and its endpoints. Pure.
+//! What one Service wants of this node: its fronts, what happens to connections to each, and its
+//! endpoints. Pure.
 //!
-//! A *front* is an address and port that clients connect to: a cluster IP, an external IP, a load balancer's IP, or
-//! a node port (whose address is whatever the node has, written 0.0.0.0 here). A *group* is a list of endpoints
-//! that fronts choose from: those of one port, all of them or only this node's.
+//! A *front* is an address and port that clients connect to: a cluster IP, an external IP, a load
+//! balancer's IP, or a node port (whose address is whatever the node has, written 0.0.0.0 here). A
+//! *group* is a list of endpoints that fronts choose from: those of one port, all of them or only
+//! this node's.
 //!
-//! With `externalTrafficPolicy: Local` a front behaves differently for clients inside the cluster, who may be
-//! sent anywhere; such a front has a second entry in the *space* of inside clients.
+//! With `externalTrafficPolicy: Local` a front behaves differently for clients inside the cluster,
+//! who may be sent anywhere; such a front has a second entry in the *space* of inside clients.
 
 use k8s_openapi::api::{
     core::v1::{Service, ServicePort, ServiceSpec},
@@ -76,7 +78,8 @@ pub(crate) struct Target {
     pub(crate) port: u16,
 }
 
-/// Whether a connection gets this node's address as its source, so that its answers come back this way.
+/// Whether a connection gets this node's address as its source, so that its answers come back this
+/// way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Masquerade {
     /// Never: the client's address is to be seen.
@@ -273,7 +276,8 @@ fn target(end: &Endpoint, port: u16) -> Option<Target> {
     Some(Target { address, port })
 }
 
-/// Endpoints that take connections: the ready ones, or, when there are none, those that end but still serve.
+/// Endpoints that take connections: the ready ones, or, when there are none, those that end but
+/// still serve.
 fn usable(ends: &[(&Endpoint, Target)]) -> BTreeSet<Target> {
     let chosen = |wish: fn(&Endpoint) -> bool| -> BTreeSet<Target> {
         ends.iter().filter(|(end, _)| wish(end)).map(|(_, target)| *target).collect()

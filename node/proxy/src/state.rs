@@ -94,9 +94,7 @@ impl State {
 }
 
 /// Elements by the names of their sets.
-fn by_set(
-    elements: impl Iterator<Item = (Key, Value)>,
-) -> BTreeMap<&'static str, Vec<Element>> {
+fn by_set(elements: impl Iterator<Item = (Key, Value)>) -> BTreeMap<&'static str, Vec<Element>> {
     let mut sets: BTreeMap<&'static str, Vec<Element>> = BTreeMap::new();
     for (key, value) in elements {
         let element = Element { key: key.bytes().to_vec(), value };

@@ -68,7 +68,7 @@ pub async fn run(config: Config, informers: Informers, shutdown: Shutdown) -> Re
         dirty: Arc::default(),
     };
     sync.slices.index(BY_SERVICE, |slice| service_of(slice).into_iter().collect());
-    sync.follow();
+    sync.follow(&shutdown);
     let synced = async {
         sync.services.synced().await;
         sync.slices.synced().await;
@@ -101,11 +101,13 @@ pub async fn run(config: Config, informers: Informers, shutdown: Shutdown) -> Re
 
 impl Sync {
     /// Marks Services when they or their slices change.
-    fn follow(&self) {
+    fn follow(&self, shutdown: &Shutdown) {
         let dirty = self.dirty.clone();
-        self.services.on_event(move |change: Change<Service>| dirty.add(name_of(change.object())));
+        self.services.on_event_until(shutdown, move |change: Change<Service>| {
+            dirty.add(name_of(change.object()));
+        });
         let dirty = self.dirty.clone();
-        self.slices.on_event(move |change: Change<EndpointSlice>| {
+        self.slices.on_event_until(shutdown, move |change: Change<EndpointSlice>| {
             if let Change::Updated { old, .. } = &change
                 && let Some(name) = service_of(old)
             {
@@ -192,3 +194,6 @@ fn service_of(slice: &EndpointSlice) -> Option<String> {
     let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
     Some(format!("{namespace}/{name}"))
 }
+
+#[cfg(test)]
+mod tests;

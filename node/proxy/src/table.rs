@@ -1,10 +1,10 @@
 //! What the table holds, Service by Service, and the difference that a change of one makes. Pure.
 //!
-//! Endpoints keep their slots: a new one takes a free slot, and when one goes, the last one moves into the gap. So
-//! a change of one endpoint among thousands touches a handful of elements.
+//! Endpoints keep their slots: a new one takes a free slot, and when one goes, the last one moves
+//! into the gap. So a change of one endpoint among thousands touches a handful of elements.
 //!
-//! Two Services may want the same element (two with one external IP, or two with one Pod behind them). The first
-//! one's value holds; when it goes, the next one's does.
+//! Two Services may want the same element (two with one external IP, or two with one Pod behind
+//! them). The first one's value holds; when it goes, the next one's does.
 
 use crate::layout::{Picker, Set};
 use crate::plan::{Front, Group, Handling, Space, Target, Wanted};
@@ -127,7 +127,8 @@ impl Numbers {
 }
 
 impl Table {
-    /// Puts a Service in, in place of what it had before. `service` is `namespace/name`; wanting nothing removes it.
+    /// Puts a Service in, in place of what it had before. `service` is `namespace/name`; wanting
+    /// nothing removes it.
     pub(crate) fn put(&mut self, service: &str, wanted: &Wanted, difference: &mut Difference) {
         let (name, before) = match self.fragments.remove_entry(service) {
             Some(found) => found,

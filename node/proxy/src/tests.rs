@@ -1,4 +1,5 @@
-//! Real connections through the table: a node that is a network namespace, backends on it, a client outside.
+//! Real connections through the table: a node that is a network namespace, backends on it, a client
+//! outside.
 //!
 //! Needs root; the tests say so and pass without doing anything when they are not.
 
@@ -22,7 +23,7 @@ fn ip(words: &str) {
 }
 
 /// Runs work on a thread in a new network namespace, which ends with it.
-fn in_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+pub(crate) fn in_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     if !nix::unistd::geteuid().is_root() {
         return None;
     }
@@ -47,7 +48,7 @@ fn backend(address: &str, name: &'static str) {
 }
 
 /// Connects, and reads who answers to whom.
-fn ask(address: &str) -> std::io::Result<(String, String)> {
+pub(crate) fn ask(address: &str) -> std::io::Result<(String, String)> {
     let address: SocketAddr = address.parse().unwrap();
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
     let mut text = String::new();
@@ -65,7 +66,7 @@ fn count(address: &str) -> HashMap<String, u32> {
     answers
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let config = Config::new("n1", "10.0.0.1".parse().unwrap(), "10.244.0.0/16".parse().unwrap());
     Config { service_cidr: Some("10.96.0.0/16".parse().unwrap()), ..config }
 }
@@ -73,10 +74,8 @@ fn config() -> Config {
 /// A Service, and what it wants with these endpoints (address and node).
 fn wanted(spec: serde_json::Value, ends: &[(&str, &str)]) -> Wanted {
     let service: Service = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
-    let ends: Vec<_> = ends
-        .iter()
-        .map(|(ip, node)| json!({"addresses": [ip], "nodeName": node}))
-        .collect();
+    let ends: Vec<_> =
+        ends.iter().map(|(ip, node)| json!({"addresses": [ip], "nodeName": node})).collect();
     let slice: EndpointSlice = serde_json::from_value(json!({"metadata": {},
         "addressType": "IPv4", "endpoints": ends, "ports": [{"name": "", "port": 8080}]}))
     .unwrap();
@@ -87,8 +86,14 @@ fn apply(state: &mut State, name: &str, wanted: Wanted) {
     state.apply(&BTreeMap::from([(name.into(), wanted)])).unwrap();
 }
 
-/// A node with two backends on addresses of Pods, and routes for Services.
+/// A node with two backends on addresses of Pods.
 fn node() -> State {
+    node_addresses();
+    State::open(config()).unwrap()
+}
+
+/// Its addresses, its backends, and a route for Services.
+pub(crate) fn node_addresses() {
     ip("addr add 10.0.0.1/24 dev lo");
     for address in ["10.244.0.1", "10.244.0.2"] {
         ip(&format!("addr add {address}/32 dev lo"));
@@ -96,7 +101,6 @@ fn node() -> State {
     ip("route add 10.96.0.0/16 dev lo src 10.0.0.1");
     backend("10.244.0.1:8080", "one");
     backend("10.244.0.2:8080", "two");
-    State::open(config()).unwrap()
 }
 
 const BOTH: [(&str, &str); 2] = [("10.244.0.1", "n1"), ("10.244.0.2", "n2")];
@@ -247,9 +251,8 @@ fn thousands_of_services_load_at_once_and_one_more_is_cheap() {
             .map(|number| {
                 let ip = std::net::Ipv4Addr::from(u32::from_be_bytes([10, 96, 0, 0]) + number);
                 let spec = json!({"clusterIP": ip.to_string(), "ports": [{"port": 80}]});
-                let ends: Vec<String> = (0..5)
-                    .map(|end| format!("10.244.{}.{end}", number % 250))
-                    .collect();
+                let ends: Vec<String> =
+                    (0..5).map(|end| format!("10.244.{}.{end}", number % 250)).collect();
                 let ends: Vec<_> = ends.iter().map(|ip| (ip.as_str(), "n2")).collect();
                 (format!("default/s{number}").into(), wanted(spec, &ends))
             })

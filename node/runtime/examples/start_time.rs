@@ -1,4 +1,5 @@
-//! Measures how long the first container of a pod takes to start, step by step: `start_time DIRECTORY [PODS]`.
+//! Measures how long the first container of a pod takes to start, step by step: `start_time
+//! DIRECTORY [PODS]`.
 
 use runtime::{Config, ContainerConfig, ContainerState, SandboxConfig, image};
 use std::io::Write;
@@ -19,10 +20,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = PathBuf::from(args.next().ok_or("usage: start_time DIRECTORY [PODS]")?);
     let pods: u32 = args.next().map_or(Ok(10), |pods| pods.parse())?;
     let shim = std::env::current_exe()?.with_file_name("shim");
-    let config = Config {
-        shim: vec![shim.to_string_lossy().into_owned()],
-        ..Config::new("measure", &dir)
-    };
+    let config =
+        Config { shim: vec![shim.to_string_lossy().into_owned()], ..Config::new("measure", &dir) };
     let runtime = runtime::open("oci", config.clone())?;
     let archive = dir.join("demo.tar");
     image::build_busybox(Path::new("/usr/bin/busybox"), &archive)?;

@@ -1,6 +1,8 @@
-//! Control groups, version 1 (one tree per controller) and version 2 (one tree): pod limits, use, and removal.
+//! Control groups, version 1 (one tree per controller) and version 2 (one tree): pod limits, use,
+//! and removal.
 //!
-//! Containers' own groups are made by the OCI runtime; this file makes their parents and reads all of them.
+//! Containers' own groups are made by the OCI runtime; this file makes their parents and reads all
+//! of them.
 
 use crate::{Resources, Stats};
 use std::fs;
@@ -135,8 +137,8 @@ impl Hierarchy {
         settings
     }
 
-    /// Moves a process into a group of its own kind, where nothing is limited, so that whoever ends the agent's
-    /// group (systemd does) does not end the process too.
+    /// Moves a process into a group of its own kind, where nothing is limited, so that whoever ends
+    /// the agent's group (systemd does) does not end the process too.
     pub fn join(&self, group: &str, pid: u32) -> io::Result<()> {
         let dirs = match self {
             Self::V2(_) => {
@@ -243,7 +245,8 @@ fn enable(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a version 1 cpuset group: it takes no process before it has processors and memory, top down.
+/// Makes a version 1 cpuset group: it takes no process before it has processors and memory, top
+/// down.
 fn cpuset(point: &Path, group: &str) -> io::Result<()> {
     let mut dir = point.to_owned();
     for part in group.split('/').filter(|part| !part.is_empty()) {

@@ -1,7 +1,8 @@
 //! The image store: what an image is here, where its layers lie, and which names it has.
 //!
-//! A *layer* is a directory of one file-system change set, named by its chain id: the digest of everything up to
-//! and including it, so that equal stacks are stored once. An image is a stack of layers plus a configuration.
+//! A *layer* is a directory of one file-system change set, named by its chain id: the digest of
+//! everything up to and including it, so that equal stacks are stored once. An image is a stack of
+//! layers plus a configuration.
 
 mod archive;
 mod busybox;
@@ -23,7 +24,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Characters of a chain id that name a layer's directory: short, because overlayfs limits the option string.
+/// Characters of a chain id that name a layer's directory: short, because overlayfs limits the
+/// option string.
 const LAYER_NAME: usize = 24;
 
 /// How an image wants to be run.
@@ -215,8 +217,8 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     swap(path, bytes, true)
 }
 
-/// Replaces a file whole, for state that a power failure makes worthless anyway: a killed process leaves the old
-/// or the new one, and nobody waits for the disk.
+/// Replaces a file whole, for state that a power failure makes worthless anyway: a killed process
+/// leaves the old or the new one, and nobody waits for the disk.
 pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
     swap(path, bytes, false)
 }

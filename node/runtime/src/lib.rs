@@ -1,10 +1,13 @@
-//! Container runtimes behind one trait, because the agent's pod state machine must not know what runs its pods.
+//! Container runtimes behind one trait, because the agent's pod state machine must not know what
+//! runs its pods.
 //!
-//! A *sandbox* is what the containers of a pod share: namespaces, host name, a parent cgroup. A *container* is one
-//! process tree in it with its own root file system. A *driver* makes both; [`DRIVERS`] lists the drivers.
+//! A *sandbox* is what the containers of a pod share: namespaces, host name, a parent cgroup. A
+//! *container* is one process tree in it with its own root file system. A *driver* makes both;
+//! [`DRIVERS`] lists the drivers.
 //!
-//! `oci` starts containers with the command line of an OCI runtime (runc and its like), each under a small process of
-//! ours (see [`shim`]) that outlives the agent. `simulated` keeps the same life cycle in memory.
+//! `oci` starts containers with the command line of an OCI runtime (runc and its like), each under
+//! a small process of ours (see [`shim`]) that outlives the agent. `simulated` keeps the same life
+//! cycle in memory.
 
 pub mod cgroup;
 pub mod error;
@@ -122,7 +125,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn create_container(&self, sandbox: &str, config: ContainerConfig) -> Result<String>;
     /// Starts its process.
     async fn start_container(&self, id: &str) -> Result<()>;
-    /// Sends `signal` (its own stop signal, else TERM), and KILL when the grace is over. Returns after the exit.
+    /// Sends `signal` (its own stop signal, else TERM), and KILL when the grace is over. Returns
+    /// after the exit.
     async fn stop_container(&self, id: &str, signal: Option<&str>, grace: Duration) -> Result<()>;
     /// Forgets a container that does not run, with its files; its log stays.
     async fn remove_container(&self, id: &str) -> Result<()>;

@@ -1,7 +1,9 @@
-//! Container logs in the CRI format: one line of text per line of output, with time, stream and a mark.
+//! Container logs in the CRI format: one line of text per line of output, with time, stream and a
+//! mark.
 //!
-//! `2026-11-24T10:00:00.123456789Z stdout F hello` is a full line; `P` instead of `F` says that the line goes on in
-//! the next record of the same stream, because it was long or its process ended without a line feed.
+//! `2026-11-24T10:00:00.123456789Z stdout F hello` is a full line; `P` instead of `F` says that the
+//! line goes on in the next record of the same stream, because it was long or its process ended
+//! without a line feed.
 
 mod reader;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The `oci` driver: containers by the command line of an OCI runtime, each under a shim of ours.
 //!
-//! On disk, below the data directory: `images/`, `sandboxes/ID.json`, `containers/ID/` with the record
-//! (`container.json`), the bundle and what the shim writes. All of it is read again when the agent starts.
+//! On disk, below the data directory: `images/`, `sandboxes/ID.json`, `containers/ID/` with the
+//! record (`container.json`), the bundle and what the shim writes. All of it is read again when the
+//! agent starts.
 
 mod cleanup;
 pub(crate) mod cli;
@@ -60,7 +61,8 @@ struct Entry {
     gone: watch::Sender<bool>,
 }
 
-/// Opens the driver. Must be called inside an executor; containers that run are watched from here on.
+/// Opens the driver. Must be called inside an executor; containers that run are watched from here
+/// on.
 pub(crate) fn open(config: Config) -> Result<Arc<dyn Runtime>> {
     if !nix::unistd::geteuid().is_root() {
         let reason = "the oci runtime needs root; run as root or use --runtime simulated";
@@ -99,7 +101,8 @@ fn find(program: &Path) -> Result<PathBuf> {
     let mut dirs = std::env::split_paths(&path).chain(usual);
     dirs.find_map(|dir| Some(dir.join(program)).filter(|path| path.is_file())).ok_or_else(|| {
         Error::Unsupported(format!(
-            "no OCI runtime {:?} on this machine; install it (Debian: apt install runc) or use --runtime simulated",
+            "no OCI runtime {:?} on this machine; \
+             install it (Debian: apt install runc) or use --runtime simulated",
             program.display()
         ))
     })

@@ -1,4 +1,5 @@
-//! The streams of an exec or attach: what flows in and out, the size of the terminal, and how it ended.
+//! The streams of an exec or attach: what flows in and out, the size of the terminal, and how it
+//! ended.
 
 use crate::Result;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,7 +23,8 @@ pub struct Size {
     pub height: u16,
 }
 
-/// A running exec or attach. Dropping it ends an exec's process and leaves an attached container alone.
+/// A running exec or attach. Dropping it ends an exec's process and leaves an attached container
+/// alone.
 pub struct Session {
     /// Input of the process, when asked for.
     pub stdin: Option<Writer>,

@@ -1,12 +1,13 @@
 //! The process that stands between the agent and one container, so that the agent may die.
 //!
-//! It is this very binary started as `trireme shim DIR`, in a session of its own. It starts the OCI runtime, becomes
-//! the parent of the container's process (as *subreaper*: orphans below it become its children), keeps its input and
-//! output, writes its log, answers on a socket in DIR, and writes `exit.json` when it is over. Then it ends.
+//! It is this very binary started as `trireme shim DIR`, in a session of its own. It starts the OCI
+//! runtime, becomes the parent of the container's process (as *subreaper*: orphans below it become
+//! its children), keeps its input and output, writes its log, answers on a socket in DIR, and
+//! writes `exit.json` when it is over. Then it ends.
 //!
-//! The order of events: DIR holds `shim.json` and the bundle; the shim creates the container and answers one line
-//! on its standard output; `Start` on the socket starts it; at the end the log is complete before `exit.json` is
-//! written, and that before anybody is told.
+//! The order of events: DIR holds `shim.json` and the bundle; the shim creates the container and
+//! answers one line on its standard output; `Start` on the socket starts it; at the end the log is
+//! complete before `exit.json` is written, and that before anybody is told.
 
 pub mod client;
 mod container;

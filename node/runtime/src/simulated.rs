@@ -1,10 +1,12 @@
-//! The `simulated` driver: sandboxes and containers that exist in memory only, with programmable outcomes.
+//! The `simulated` driver: sandboxes and containers that exist in memory only, with programmable
+//! outcomes.
 //!
-//! What a container does is written in its pod, see [`behaviour`]. Without a wish it runs until it is stopped.
-//! Tests reach the same through [`Simulated::finish`]. There is no network: the caller chooses the pods' addresses.
+//! What a container does is written in its pod, see [`behaviour`]. Without a wish it runs until it
+//! is stopped. Tests reach the same through [`Simulated::finish`]. There is no network: the caller
+//! chooses the pods' addresses.
 //!
-//! A container costs a record of its settings and nothing else: no task, no file (unless it logs), no timer
-//! (unless it ends by itself).
+//! A container costs a record of its settings and nothing else: no task, no file (unless it logs),
+//! no timer (unless it ends by itself).
 
 mod behaviour;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What the agent and a runtime tell each other: settings of sandboxes and containers, and their states.
+//! What the agent and a runtime tell each other: settings of sandboxes and containers, and their
+//! states.
 
 use crate::session::Size;
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,8 @@ pub struct SandboxConfig {
     pub hostname: String,
     /// Network namespace.
     pub network: NamespaceMode,
-    /// A network namespace made by the caller, who also removes it; without one the runtime makes its own, bare.
+    /// A network namespace made by the caller, who also removes it; without one the runtime makes
+    /// its own, bare.
     pub netns: Option<PathBuf>,
     /// Interprocess communication namespace.
     pub ipc: NamespaceMode,

@@ -1,4 +1,5 @@
-//! One transaction: messages between a begin and an end, each with a label for the error that it may cause.
+//! One transaction: messages between a begin and an end, each with a label for the error that it
+//! may cause.
 
 use super::expr::Expressions;
 use super::message::{Message, Verdict};
@@ -199,7 +200,8 @@ impl Batch {
         self.labels.push(label.into());
     }
 
-    /// The bytes of the whole transaction, whose begin has the number `first`, and the labels of its messages.
+    /// The bytes of the whole transaction, whose begin has the number `first`, and the labels of
+    /// its messages.
     pub(super) fn finish(self, first: u32) -> (Vec<u8>, Vec<Cow<'static, str>>) {
         let size: usize = self.messages.iter().map(|(_, _, payload)| payload.len() + 20).sum();
         let mut bytes = Vec::with_capacity(size + 40);

@@ -37,7 +37,11 @@ fn group(local: bool) -> Group {
 const EVERYONE: Space = Space::Everyone;
 const READY: (bool, bool, bool) = (true, true, false);
 
-fn end<'a>(ip: &'a str, node: &'a str, state: (bool, bool, bool)) -> (&'a str, &'a str, bool, bool, bool) {
+fn end<'a>(
+    ip: &'a str,
+    node: &'a str,
+    state: (bool, bool, bool),
+) -> (&'a str, &'a str, bool, bool, bool) {
     (ip, node, state.0, state.1, state.2)
 }
 
@@ -46,7 +50,10 @@ fn a_cluster_ip_leads_to_all_ready_endpoints() {
     let service = service(json!({"clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"],
         "ports": [{"name": "http", "port": 80}]}));
     let slices = [
-        slice(8080, &[end("10.244.0.1", "a", READY), end("10.244.0.2", "b", (false, false, false))]),
+        slice(
+            8080,
+            &[end("10.244.0.1", "a", READY), end("10.244.0.2", "b", (false, false, false))],
+        ),
         slice(8081, &[end("10.244.0.3", "b", READY)]),
     ];
     let wanted = wanted(&service, &slices, "a");

@@ -1,4 +1,5 @@
-//! Differences of the table: small changes stay small, and shared elements go with their last owner.
+//! Differences of the table: small changes stay small, and shared elements go with their last
+//! owner.
 
 use super::*;
 use crate::plan::{Masquerade, Protocol};

@@ -1,7 +1,8 @@
-//! Reads an image archive: finds the images in it, checks every digest, and unpacks layers that are not here yet.
+//! Reads an image archive: finds the images in it, checks every digest, and unpacks layers that are
+//! not here yet.
 //!
-//! Two forms exist, and both may be in one file: `manifest.json` as `docker save` writes it, and `index.json` of an
-//! OCI layout. The first wins, because its names are complete.
+//! Two forms exist, and both may be in one file: `manifest.json` as `docker save` writes it, and
+//! `index.json` of an OCI layout. The first wins, because its names are complete.
 
 use super::inflate::{self, Digesting};
 use super::{Record, RunConfig, digest, layer_name, reference, unpack};
@@ -101,7 +102,8 @@ pub(super) fn read(path: &Path, scratch: &Path, layers: &Path) -> Result<Vec<Rec
     }
 }
 
-/// Writes every file of the archive to a numbered file of its own; links point to their targets' files.
+/// Writes every file of the archive to a numbered file of its own; links point to their targets'
+/// files.
 fn spread(path: &Path, scratch: &Path) -> std::io::Result<HashMap<String, PathBuf>> {
     let mut files = HashMap::new();
     let mut links = Vec::new();

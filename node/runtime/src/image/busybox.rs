@@ -1,4 +1,5 @@
-//! Builds the demo image from a static busybox: real containers on a machine that reaches no registry.
+//! Builds the demo image from a static busybox: real containers on a machine that reaches no
+//! registry.
 
 use crate::error::Doing;
 use crate::{Error, Result};

@@ -1,4 +1,5 @@
-//! Reads a file that may be compressed, and digests what passes: images come plain or gzipped under any name.
+//! Reads a file that may be compressed, and digests what passes: images come plain or gzipped under
+//! any name.
 
 use sha2::{Digest, Sha256};
 use std::fs::File;

@@ -5,7 +5,8 @@ use crate::{Error, Result};
 /// The registry that a name without one means.
 const DEFAULT_REGISTRY: &str = "docker.io";
 
-/// Writes a reference out in full. Upper case letters, spaces and empty parts are refused, as kubelets do.
+/// Writes a reference out in full. Upper case letters, spaces and empty parts are refused, as
+/// kubelets do.
 pub fn normalize(reference: &str) -> Result<String> {
     let invalid = || {
         Error::Invalid(format!("couldn't parse image name {reference:?}: invalid reference format"))
@@ -36,7 +37,8 @@ pub fn normalize(reference: &str) -> Result<String> {
     Ok(format!("{registry}/{name}:{}", tag.unwrap_or("latest")))
 }
 
-/// Whether a reference names no tag and no digest, or the tag `latest`: then the pull policy defaults to Always.
+/// Whether a reference names no tag and no digest, or the tag `latest`: then the pull policy
+/// defaults to Always.
 pub fn is_latest(reference: &str) -> bool {
     normalize(reference).is_ok_and(|full| full.ends_with(":latest"))
 }

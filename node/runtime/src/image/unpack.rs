@@ -1,11 +1,13 @@
 //! Spreads one layer over a directory, never outside of it.
 //!
-//! Every parent directory is opened with `RESOLVE_IN_ROOT`, so that neither `..` nor a link made by an earlier entry
-//! leads out; the entry itself is then made relative to that open directory, through `/proc/self/fd`.
+//! Every parent directory is opened with `RESOLVE_IN_ROOT`, so that neither `..` nor a link made by
+//! an earlier entry leads out; the entry itself is then made relative to that open directory,
+//! through `/proc/self/fd`.
 //!
-//! A *whiteout* hides a path of the layers below: a file `.wh.name` in the archive, a character device 0:0 in
-//! overlayfs. An *opaque* mark hides a whole directory; it is written out as one whiteout per name below, because
-//! the attribute that overlayfs knows for it needs a system call outside of our safe wrappers.
+//! A *whiteout* hides a path of the layers below: a file `.wh.name` in the archive, a character
+//! device 0:0 in overlayfs. An *opaque* mark hides a whole directory; it is written out as one
+//! whiteout per name below, because the attribute that overlayfs knows for it needs a system call
+//! outside of our safe wrappers.
 
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};

@@ -1,4 +1,5 @@
-//! Reads a log file back as `kubectl logs` wants it: the last lines, since a time, with or without times, following.
+//! Reads a log file back as `kubectl logs` wants it: the last lines, since a time, with or without
+//! times, following.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -33,7 +34,8 @@ pub struct Query {
     pub stream: Option<&'static str>,
 }
 
-/// Sends what a query wants; ends at the end of the file, or when following, after `running` says no more.
+/// Sends what a query wants; ends at the end of the file, or when following, after `running` says
+/// no more.
 pub async fn follow(
     path: &Path,
     query: Query,
@@ -62,7 +64,8 @@ pub async fn follow(
             return Ok(());
         }
         if source.is_left_behind(path) {
-            // What came between the last look and the move is still to be read; only then the new file.
+            // What came between the last look and the move is still to be read; only then the new
+            // file.
             while let Some(record) = source.next()? {
                 render(&record, &query, &mut piece);
             }

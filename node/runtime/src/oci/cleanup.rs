@@ -1,6 +1,7 @@
 //! Takes everything of a node away: containers, shims, mounts, namespaces, cgroups. Images stay.
 //!
-//! First the orderly way, sandbox by sandbox; then whatever a crash has left, by what the kernel knows.
+//! First the orderly way, sandbox by sandbox; then whatever a crash has left, by what the kernel
+//! knows.
 
 use crate::{Config, Error, Result, cgroup};
 use futures::StreamExt;
@@ -17,8 +18,9 @@ const ROUNDS: u32 = 40;
 /// Time between rounds.
 const ROUND: Duration = Duration::from_millis(50);
 
-/// Ends all containers of the node that this configuration describes, and removes all that the `oci` runtime made
-/// on this machine, except images. To be called when no agent of the node runs; repeating it is fine.
+/// Ends all containers of the node that this configuration describes, and removes all that the
+/// `oci` runtime made on this machine, except images. To be called when no agent of the node runs;
+/// repeating it is fine.
 pub async fn cleanup(config: Config) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         // Without root there never was a container.
@@ -28,25 +30,22 @@ pub async fn cleanup(config: Config) -> Result<()> {
         match super::open(config.clone()) {
             Ok(runtime) => {
                 let sandboxes = runtime.list_pod_sandboxes().await?;
-                let removed = futures::stream::iter(sandboxes).for_each_concurrent(
-                    AT_A_TIME,
-                    |sandbox| {
+                let removed =
+                    futures::stream::iter(sandboxes).for_each_concurrent(AT_A_TIME, |sandbox| {
                         let runtime = runtime.clone();
                         async move {
                             if let Err(error) = runtime.remove_pod_sandbox(&sandbox.id).await {
                                 tracing::warn!(error = stdx::chain(&error), "sandbox not removed");
                             }
                         }
-                    },
-                );
+                    });
                 removed.await;
             }
             Err(error) => tracing::debug!(error = stdx::chain(&error), "nothing to end orderly"),
         }
     }
     let cgroups = cgroup::Hierarchy::detect();
-    let cgroups =
-        cgroups.map_err(|source| Error::Io { doing: "find cgroups".into(), source })?;
+    let cgroups = cgroups.map_err(|source| Error::Io { doing: "find cgroups".into(), source })?;
     for _ in 0..ROUNDS {
         cgroups.remove(&config.cgroup_parent);
         if !cgroups.exists(&config.cgroup_parent) {

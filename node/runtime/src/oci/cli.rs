@@ -44,7 +44,8 @@ impl Cli {
         command
     }
 
-    /// Makes a container whose process waits for `start`. The streams go to the process as they are.
+    /// Makes a container whose process waits for `start`. The streams go to the process as they
+    /// are.
     pub(crate) async fn create(
         &self,
         id: &str,

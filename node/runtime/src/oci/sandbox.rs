@@ -178,7 +178,8 @@ fn pin_here(dir: &Path, config: &SandboxConfig) -> Result<()> {
     Ok(())
 }
 
-/// Brings up the loopback interface of this thread's new network namespace: one message, and no answer is needed.
+/// Brings up the loopback interface of this thread's new network namespace: one message, and no
+/// answer is needed.
 fn raise_loopback() -> io::Result<()> {
     const ROUTE: isize = 0;
     const NEW_LINK: u16 = 16;

@@ -1,4 +1,5 @@
-//! The OCI description of a container (`config.json`): everything that the kernel will be told about it.
+//! The OCI description of a container (`config.json`): everything that the kernel will be told
+//! about it.
 
 use super::users::User;
 use crate::cgroup::weight;
@@ -239,7 +240,9 @@ impl Parts<'_> {
     /// Mounts: the kernel's file systems, then what the pod wants, outer ones first.
     fn mounts(&self) -> Vec<Value> {
         let access = if self.config.security.privileged { "rw" } else { "ro" };
-        let plain = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
+        let plain = |target: &str, kind: &str, options: &[&str]| {
+            json!({"destination": target, "type": kind, "source": kind, "options": options})
+        };
         let mut mounts = vec![
             plain("/proc", "proc", &["nosuid", "noexec", "nodev"]),
             plain("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),

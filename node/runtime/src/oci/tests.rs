@@ -1,4 +1,5 @@
-//! Real containers by the real runtime, under real shims. Needs root and runc; without them the tests do nothing.
+//! Real containers by the real runtime, under real shims. Needs root and runc; without them the
+//! tests do nothing.
 
 use crate::image::{DEMO, build_busybox};
 use crate::*;
@@ -211,8 +212,7 @@ async fn attach_joins_a_terminal_and_a_pipe() {
     let sandbox = node.sandbox().await;
     for tty in [true, false] {
         let script = "read line; echo got $line; exit 5";
-        let config =
-            ContainerConfig { tty, stdin: true, stdin_once: true, ..node.shell(script) };
+        let config = ContainerConfig { tty, stdin: true, stdin_once: true, ..node.shell(script) };
         let id = node.runtime.create_container(&sandbox.id, config).await.unwrap();
         let exec = Exec { stdin: true, stdout: true, tty, ..Exec::default() };
         let mut session = node.runtime.attach(&id, exec).await.unwrap();
@@ -252,7 +252,8 @@ async fn the_demo_image_serves_and_ports_are_forwarded() {
     // The sandbox's own loopback interface is up.
     let config = ContainerConfig { command: Vec::new(), ..node.shell("") };
     let id = node.start(&sandbox, config).await;
-    let mut stream = until(|| async { node.runtime.port_forward(&sandbox.id, 8080).await.ok() }).await;
+    let mut stream =
+        until(|| async { node.runtime.port_forward(&sandbox.id, 8080).await.ok() }).await;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

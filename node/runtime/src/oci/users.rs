@@ -26,7 +26,8 @@ struct Accounts {
     group: String,
 }
 
-/// Finds out as whom a container runs: what the pod says wins over what the image says (`user[:group]`).
+/// Finds out as whom a container runs: what the pod says wins over what the image says
+/// (`user[:group]`).
 pub(super) fn resolve(rootfs: &Path, image: &str, wanted: &RunAs) -> Result<User> {
     let accounts =
         Accounts { passwd: read(rootfs, "etc/passwd"), group: read(rootfs, "etc/group") };

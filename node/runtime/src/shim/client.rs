@@ -45,7 +45,8 @@ pub(crate) async fn call(dir: &Path, id: &str, request: &Request) -> Result<()> 
     }
 }
 
-/// Waits until the container has ended; `None` when the shim died first. The connection ends with the shim.
+/// Waits until the container has ended; `None` when the shim died first. The connection ends with
+/// the shim.
 pub(crate) async fn exit(framed: &mut Connection) -> Option<Exit> {
     match framed.next().await {
         Some(Ok(Frame::Exit(json))) => serde_json::from_slice(&json).ok(),

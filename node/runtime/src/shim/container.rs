@@ -82,7 +82,8 @@ pub(super) async fn run(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Creates the container, or only its terminal: with one, the runtime itself runs in the foreground from the start.
+/// Creates the container, or only its terminal: with one, the runtime itself runs in the foreground
+/// from the start.
 async fn prepare(
     dir: &Path,
     settings: Settings,
@@ -209,7 +210,8 @@ impl Container {
         self.ended.notify_one();
     }
 
-    /// Whether the process has ended. Only its own process is reaped here, others have their own waiters.
+    /// Whether the process has ended. Only its own process is reaped here, others have their own
+    /// waiters.
     fn reap(&self) -> Option<Exit> {
         if self.settings.tty {
             return self.foreground_exit.lock().clone();
@@ -244,14 +246,18 @@ impl Container {
         }
         let Some(pid) = self.progress.lock().pid else {
             if signal == nix::libc::SIGKILL && self.foreground.lock().is_none() {
-                // With a terminal there is no process before the start: what was never started ends here.
-                self.foreground_exit.lock().get_or_insert_with(|| self.end(128 + signal, Some(signal)));
+                // With a terminal there is no process before the start: what was never started ends
+                // here.
+                self.foreground_exit
+                    .lock()
+                    .get_or_insert_with(|| self.end(128 + signal, Some(signal)));
                 self.ended.notify_one();
             }
             return Ok(());
         };
         let signal = nix::sys::signal::Signal::try_from(signal)?;
-        // The process is our child (or the foreground runtime's) until it is reaped: its id means nobody else.
+        // The process is our child (or the foreground runtime's) until it is reaped: its id means
+        // nobody else.
         match nix::sys::signal::kill(Pid::from_raw(pid), signal) {
             Err(nix::Error::ESRCH) => Ok(()),
             other => Ok(other?),

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 
 /// Frames that wait for one attached client.
 const QUEUE: usize = 64;
-/// A client that takes nothing for so long is let go; until then it slows the container down, as a terminal does.
+/// A client that takes nothing for so long is let go; until then it slows the container down, as a
+/// terminal does.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One who is attached.

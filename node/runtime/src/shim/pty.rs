@@ -1,4 +1,5 @@
-//! A terminal: what is written at one end is typed at the other, and sizes are told to who sits there.
+//! A terminal: what is written at one end is typed at the other, and sizes are told to who sits
+//! there.
 
 use crate::session::Size;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -40,7 +41,8 @@ impl Pty {
         }
         fcntl(&pair.master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
         let name = fs::read_link(format!("/proc/self/fd/{}", pair.slave.as_raw_fd()))?;
-        // `register`, which replaces it, is unsafe for fds that may be closed early: an owned one is not.
+        // `register`, which replaces it, is unsafe for fds that may be closed early: an owned one
+        // is not.
         #[expect(deprecated, reason = "the replacement is an unsafe function")]
         let fd = Arc::new(AsyncFd::new(pair.master)?);
         Ok((Self { fd, name }, Slave(pair.slave)))
@@ -48,7 +50,8 @@ impl Pty {
 
     /// Changes the size and tells the process that mirrors it.
     ///
-    /// The system call for this has no safe wrapper in our libraries, so `stty` makes it: it happens at human speed.
+    /// The system call for this has no safe wrapper in our libraries, so `stty` makes it: it
+    /// happens at human speed.
     pub async fn resize(&self, size: Size, mirror: Option<i32>) -> io::Result<()> {
         let status = tokio::process::Command::new("stty")
             .arg("-F")

@@ -18,7 +18,8 @@ use tokio_util::codec::Framed;
 /// A framed connection.
 type Connection = Framed<UnixStream, Codec>;
 
-/// Makes the socket. Its path goes through an open directory, because socket paths end at 108 bytes.
+/// Makes the socket. Its path goes through an open directory, because socket paths end at 108
+/// bytes.
 pub(super) fn bind(dir: &Path) -> io::Result<UnixListener> {
     let handle = std::fs::File::open(dir)?;
     let path = format!("/proc/self/fd/{}/{SOCKET}", handle.as_raw_fd());

@@ -2,13 +2,14 @@
 //!
 //! The first of these that says anything about the end holds:
 //!
-//! 1. The container's environment: `TRIREME_RUN_FOR=2s`, `TRIREME_EXIT_CODE=1`, `TRIREME_START_ERROR=text`.
+//! 1. The container's environment: `TRIREME_RUN_FOR=2s`, `TRIREME_EXIT_CODE=1`,
+//!    `TRIREME_START_ERROR=text`.
 //! 2. The notes on its sandbox, where an agent puts the pod's annotations: `trireme.io/run-for`,
 //!    `trireme.io/exit-code`, `trireme.io/start-error`, or for one container of several
 //!    `run-for.trireme.io/NAME` and so on.
 //! 3. The image's tag: `exit-1` ends with code 1 at once, `run-2s` with code 0 after two seconds.
-//! 4. The command, when it is a simple one: `sleep 5`, `true`, `false`, or a shell script of `echo`, `sleep`,
-//!    `exit`, `true` and `false`.
+//! 4. The command, when it is a simple one: `sleep 5`, `true`, `false`, or a shell script of
+//!    `echo`, `sleep`, `exit`, `true` and `false`.
 
 use crate::ContainerConfig;
 use std::collections::BTreeMap;
