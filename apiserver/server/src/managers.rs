@@ -28,10 +28,17 @@ pub fn record(kind: &Kind, door: &str, old: Option<&Value>, new: &mut Value, man
     wrote.record(old, new);
 }
 
+/// Groups whose kinds keep their metadata when their status is written.
+const KEEP_METADATA: [&str; 3] =
+    ["admissionregistration.k8s.io", "apiextensions.k8s.io", "flowcontrol.apiserver.k8s.io"];
+
 /// Which parts of an object a subresource leaves alone.
 pub fn door(kind: &Kind, subresource: &str) -> Door {
     match subresource {
-        "status" if kind.is_built_in() => Door::Status,
+        "status" if kind.is("apps", "deployments") => Door::StatusWithoutLabels,
+        "status" if kind.is_built_in() && !KEEP_METADATA.contains(&kind.resource.group) => {
+            Door::Status
+        }
         "status" => Door::OnlyStatus,
         "" if kind.has_status() => Door::Main,
         _ => Door::Whole,

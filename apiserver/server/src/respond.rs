@@ -201,7 +201,7 @@ pub fn partial(mut object: Value) -> Value {
 
 /// Objects as a table.
 pub fn table(kind: &Kind, objects: Vec<Value>, include: Include) -> Value {
-    let mut table = api::table::table(&kind.resource, &objects);
+    let mut table = api::table::table(&kind.resource, &objects, jiff::Timestamp::now());
     let rows = table.get_mut("rows").and_then(Value::as_array_mut);
     for (row, object) in rows.into_iter().flatten().zip(objects) {
         row["object"] = match include {
@@ -209,11 +209,6 @@ pub fn table(kind: &Kind, objects: Vec<Value>, include: Include) -> Value {
             Include::Metadata => partial(object),
             Include::Object => object,
         };
-        if row["object"].is_null()
-            && let Some(row) = row.as_object_mut()
-        {
-            row.remove("object");
-        }
     }
     table
 }

@@ -123,10 +123,10 @@ fn number(n: &Number) -> String {
 
 /// A group, version and kind: `apps/v1, Kind=Deployment`; the core group is empty.
 pub(super) fn kind(api_version: &str, kind: &str) -> String {
-    match api_version.contains('/') || api_version.is_empty() {
-        true if api_version.is_empty() => format!("/, Kind={kind}"),
-        true => format!("{api_version}, Kind={kind}"),
-        false => format!("/{api_version}, Kind={kind}"),
+    match api_version.matches('/').count() {
+        0 => format!("/{api_version}, Kind={kind}"),
+        1 => format!("{api_version}, Kind={kind}"),
+        _ => "/, Kind=".to_owned(),
     }
 }
 

@@ -76,6 +76,7 @@ impl JsonPatch {
     }
 
     fn step(&self, object: &mut Value, operation: &Value) -> Result<(), Error> {
+        let operation = &escaped(operation);
         let text = |key: &str| operation.get(key).and_then(Value::as_str);
         let path = text("path").ok_or(Error::Unprocessable)?;
         let null = Value::Null;
@@ -93,10 +94,14 @@ impl JsonPatch {
                 let value = lookup(object, from)?.unwrap_or(&null).clone();
                 return run(object, &serde_json::json!({"op": "add", "path": path, "value": value}));
             }
-            Some("add" | "replace") => {
+            Some(op @ ("add" | "replace")) => {
                 let mut operation = operation.clone();
                 if let Some(map) = operation.as_object_mut() {
                     map.entry("value").or_insert(Value::Null);
+                    if op == "replace" && lookup(object, path)?.is_none() {
+                        // The original replaces what is missing in an object by adding it.
+                        map.insert("op".to_owned(), "add".into());
+                    }
                 }
                 return run(object, &operation);
             }
@@ -105,6 +110,24 @@ impl JsonPatch {
         }
         run(object, operation)
     }
+}
+
+/// The operation with tildes that escape nothing taken as they are.
+fn escaped(operation: &Value) -> Value {
+    let mut operation = operation.clone();
+    for key in ["path", "from"] {
+        let Some(Value::String(path)) = operation.get_mut(key) else { continue };
+        let mut out = String::with_capacity(path.len());
+        let mut rest = path.as_str();
+        while let Some((before, after)) = rest.split_once('~') {
+            out.push_str(before);
+            out.push_str(if after.starts_with(['0', '1']) { "~" } else { "~0" });
+            rest = after;
+        }
+        out.push_str(rest);
+        *path = out;
+    }
+    operation
 }
 
 /// `1` and `1.0` are written differently, and a test compares what is written.

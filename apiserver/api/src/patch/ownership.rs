@@ -32,7 +32,9 @@ pub enum Door {
     Main,
     /// The status subresource: the spec is left alone.
     Status,
-    /// The status subresource of a custom resource: all but the status is left alone.
+    /// The status subresource of a kind that also keeps its labels.
+    StatusWithoutLabels,
+    /// The status subresource of a kind that leaves all but the status alone.
     OnlyStatus,
 }
 
@@ -44,6 +46,10 @@ impl Door {
             Self::Whole => return set.clone(),
             Self::Main => closed.insert_fields(&["status"]),
             Self::Status => closed.insert_fields(&["spec"]),
+            Self::StatusWithoutLabels => {
+                closed.insert_fields(&["spec"]);
+                closed.insert_fields(&["metadata", "labels"]);
+            }
             Self::OnlyStatus => {
                 for (element, _) in set.nodes() {
                     if element.to_string() != ".status" {

@@ -235,16 +235,17 @@ impl Patcher<'_> {
 
     /// Decodes a patched document; what does not fit is quoted with the document.
     fn decode(&self, new: Value, quote: &dyn Fn(&Value) -> String) -> Result<Value, Status> {
-        let gvk = self.call.kind.gvk();
         if let Some(why) = self.wrong_kind(&new) {
             return Err(unfit(&quote(&new), &why));
         }
+        let entries = new.pointer("/metadata/managedFields").and_then(Value::as_array);
+        let emptied = entries.is_some_and(Vec::is_empty);
         let strictness = match self.options.strictness {
             Strictness::Ignore => Strictness::Ignore,
             _ => Strictness::Warn,
         };
         let decoded = codec::decode_value(self.call.kind.ty(), new.clone(), Vec::new(), strictness);
-        let decoded = decoded.map_err(|error| unfit(&quote(&new), &mismatch(&error, gvk.kind)))?;
+        let decoded = decoded.map_err(|error| unfit(&quote(&new), &error.to_string()))?;
         let problems: Vec<String> =
             self.problems.iter().cloned().chain(decoded.warnings).collect();
         if self.options.strictness == Strictness::Strict && !problems.is_empty() {
@@ -254,7 +255,12 @@ impl Patcher<'_> {
         if self.options.strictness == Strictness::Warn {
             problems.into_iter().for_each(|problem| self.call.warn(problem));
         }
-        Ok(decoded.value)
+        let mut value = decoded.value;
+        if emptied {
+            // An empty list would be gone by now; it asks for a fresh start, as one empty entry does.
+            fields::set(&mut value, "/metadata/managedFields", serde_json::json!([{}]));
+        }
+        Ok(value)
     }
 
     /// Why a document that calls itself something else can't be decoded.
@@ -331,6 +337,17 @@ impl Patcher<'_> {
         if self.pinned() {
             return Err(update::conflict(call));
         }
+        if let Ok(Patch::Apply(config)) = &self.patch
+            && let uid = fields::text(config, "/metadata/uid")
+            && !uid.is_empty()
+        {
+            let resource = &call.kind.resource;
+            let text = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was \
+                 found"
+            );
+            return Err(Status::conflict(resource.group, resource.plural, &call.info.name, &text));
+        }
         let mut new = self.patched(None)?;
         self.check_identity(&mut new)?;
         call.server.access.check(&call.user, &creation(call)).await?;
@@ -349,9 +366,4 @@ fn creation(call: &Call) -> crate::access::Attributes<'_> {
 /// 422 with the document that could not be decoded.
 fn unfit(document: &str, why: &str) -> Status {
     Status::invalid("", "", "", vec![FieldError::invalid("patch", document, why)])
-}
-
-/// A decoding error in Go's words, with the struct that the field is in.
-fn mismatch(error: &codec::Error, _kind: &str) -> String {
-    error.to_string()
 }

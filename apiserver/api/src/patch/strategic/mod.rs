@@ -25,6 +25,9 @@ const DELETE_LIST: &str = "$deleteFromPrimitiveList";
 /// Prefix of lists that give the order of a list.
 const SET_ORDER: &str = "$setElementOrder";
 
+/// Objects that a patch replaces as a whole, which the facts don't tell.
+const REPLACED: [(&str, &str); 1] = [("io.k8s.api.policy.v1.PodDisruptionBudgetSpec", "selector")];
+
 /// A document's fields.
 type Fields = Map<String, Value>;
 
@@ -112,6 +115,11 @@ fn merge_map(ty: Option<Ty<'_>>, mut object: Fields, mut patch: Fields) -> Resul
             continue;
         }
         let merged = match (object.remove(&name), value) {
+            (Some(Value::Object(_)), new @ Value::Object(_))
+                if ty.is_some_and(|ty| REPLACED.contains(&(ty.name(), &name))) =>
+            {
+                Some(new)
+            }
             (Some(Value::Object(old)), Value::Object(new)) => {
                 let meta = Meta::of(ty, &name)?;
                 Some(Value::Object(merge_map(meta.below, old, new)?))

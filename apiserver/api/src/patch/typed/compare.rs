@@ -115,15 +115,24 @@ impl Walk {
         }
         for (element, [old, new]) in items {
             self.path.push(element);
-            if old.len() <= 1 && new.len() <= 1 {
-                self.value(form.elem, old.first().copied(), new.first().copied());
-            } else {
-                let same = old.len() == new.len() && old.iter().zip(&new).all(|(a, b)| equal(a, b));
-                match (old.is_empty(), new.is_empty()) {
-                    _ if same => {}
-                    (true, _) => self.out.added.insert(&self.path),
-                    (_, true) => self.out.removed.insert(&self.path),
-                    _ => self.out.modified.insert(&self.path),
+            match (old.len() > 1, new.len() > 1) {
+                (false, false) => {
+                    self.value(form.elem, old.first().copied(), new.first().copied());
+                }
+                (true, true) => {
+                    let same = old.len() == new.len();
+                    if !same || old.iter().zip(&new).any(|(a, b)| !equal(a, b)) {
+                        self.out.modified.insert(&self.path);
+                    }
+                }
+                // Doubled items are one value: their fields come or go as a whole.
+                (true, false) => {
+                    self.value(form.elem, None, new.first().copied());
+                    self.out.removed.insert(&self.path);
+                }
+                (false, true) => {
+                    self.value(form.elem, old.first().copied(), None);
+                    self.out.added.insert(&self.path);
                 }
             }
             self.path.pop();

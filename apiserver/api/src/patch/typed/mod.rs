@@ -24,11 +24,16 @@ use super::fields::{Element, Literal};
 use super::go;
 use crate::facts::{ListType, Name, Node, Scalar, Ty, Unknown};
 
+/// Fields that merge although their type is atomic elsewhere, which the facts don't tell.
+const GRANULAR: [(&str, &str); 1] = [("io.k8s.api.core.v1.PersistentVolumeSpec", "claimRef")];
+
 /// What is known of a value's type.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape<'a> {
     /// A type of the facts.
     Known(Ty<'a>),
+    /// A type of the facts that merges field by field whatever it says.
+    Granular(Ty<'a>),
     /// Anything; objects in it merge.
     Deduced,
     /// Anything, always as a whole.
@@ -95,6 +100,10 @@ impl<'a> Shape<'a> {
     pub fn form(self, value: &Value) -> Form<'a> {
         match self {
             Self::Known(ty) => known(ty, value),
+            Self::Granular(ty) => match known(ty, value) {
+                Form::Map(form) => Form::Map(MapForm { atomic: false, ..form }),
+                form => form,
+            },
             Self::Deduced | Self::Opaque => match value {
                 Value::Array(_) => {
                     Form::List(ListForm { items: Items::Atomic, elem: Self::Opaque })
@@ -137,8 +146,9 @@ fn known<'a>(ty: Ty<'a>, value: &Value) -> Form<'a> {
             | Scalar::Json
             | Scalar::SchemaOrBool
             | Scalar::SchemaOrArray
-            | Scalar::SchemaOrStrings => Shape::Opaque.form(value),
-            Scalar::Quantity | Scalar::IntOrString => Form::Scalar(Leaf::Any),
+            | Scalar::SchemaOrStrings
+            | Scalar::IntOrString => Shape::Opaque.form(value),
+            Scalar::Quantity => Form::Scalar(Leaf::Any),
             Scalar::Bool => Form::Scalar(Leaf::Boolean),
             Scalar::Int32 | Scalar::Int64 | Scalar::Float64 => Form::Scalar(Leaf::Numeric),
             Scalar::String
@@ -153,7 +163,11 @@ fn known<'a>(ty: Ty<'a>, value: &Value) -> Form<'a> {
 impl<'a> MapForm<'a> {
     /// Type of a field; `None` when it is not allowed.
     pub fn field(&self, name: &str) -> Option<Shape<'a>> {
-        let own = self.fields.and_then(|ty| ty.child(name)).map(|(_, ty)| Shape::Known(ty));
+        let own = self.fields.and_then(|owner| {
+            let (_, ty) = owner.child(name)?;
+            let granular = GRANULAR.contains(&(owner.name(), name));
+            Some(if granular { Shape::Granular(ty) } else { Shape::Known(ty) })
+        });
         own.or(self.elem)
     }
 

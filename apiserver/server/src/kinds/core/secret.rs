@@ -44,7 +44,7 @@ impl Strategy for Secret {
 }
 
 /// Writes `stringData` into `data`.
-fn fold(object: &mut Value) {
+pub fn fold(object: &mut Value) {
     let Some(Value::Object(strings)) = fields::remove(object, "/stringData") else { return };
     for (key, value) in strings {
         let text = value.as_str().unwrap_or_default();
