@@ -242,7 +242,7 @@ mod tests {
             {"key": "n", "operator": "Exists"}, {"key": "x", "operator": "NotIn", "values": ["z", "y"]}]});
         let compiled = Labels::from_selector(&selector).expect("a selector");
         assert!(compiled.matches(&labels()));
-        assert_eq!(compiled.to_string(), "a in (b),n,x notin (y,z)");
+        assert_eq!(compiled.to_string(), "a=b,n,x notin (y,z)");
         assert!(!Labels::nothing().matches(&labels()));
         assert!(Labels::from_selector(&json!({})).expect("empty").matches(&labels()));
     }

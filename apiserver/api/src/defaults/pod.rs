@@ -57,6 +57,9 @@ pub(super) fn spec(spec: &mut Value) {
     put_zero(spec, "restartPolicy", "Always");
     put(spec, "securityContext", json!({}));
     put(spec, "terminationGracePeriodSeconds", 30);
+    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
+        spec["terminationGracePeriodSeconds"] = 1.into();
+    }
     put_zero(spec, "schedulerName", "default-scheduler");
     // A deprecated alias of the account's name; both are shown.
     if text(spec, "serviceAccountName").is_empty() && !text(spec, "serviceAccount").is_empty() {

@@ -50,13 +50,11 @@ fn requests(spec: &mut Value) {
     let limits = resources.get("limits").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut wanted: Map<String, Value> =
         resources.get("requests").and_then(Value::as_object).cloned().unwrap_or_default();
-    for (name, limit) in limits {
-        if !is_supported(&name) || wanted.contains_key(&name) {
-            continue;
-        }
-        let sum = sums.get(&name).filter(|_| !name.starts_with("hugepages-"));
-        let amount = sum.map_or(limit, |sum| sum.to_string().into());
-        wanted.insert(name, amount);
+    for (name, sum) in sums.into_iter().filter(|(name, _)| !name.starts_with("hugepages-")) {
+        wanted.entry(name).or_insert_with(|| sum.to_string().into());
+    }
+    for (name, limit) in limits.into_iter().filter(|(name, _)| is_supported(name)) {
+        wanted.entry(name).or_insert(limit);
     }
     if !wanted.is_empty() {
         resources["requests"] = Value::Object(wanted);

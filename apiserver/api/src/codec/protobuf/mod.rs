@@ -71,6 +71,9 @@ pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, Error> {
                 .to_owned(),
         ));
     };
+    if message.is_empty() {
+        return Err(Error::Protobuf("empty body".to_owned()));
+    }
     let mut envelope = Envelope::default();
     let mut reader = Reader::new(message);
     while let Some((number, part)) = reader.next()? {

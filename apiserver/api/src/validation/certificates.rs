@@ -1,0 +1,213 @@
+//! Certificate requests and trust bundles.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::Value;
+
+use super::{
+    check::{Errors, Path, get, has, int, list, text, texts},
+    signer,
+};
+use crate::meta;
+
+/// What a certificate may be used for.
+const USAGES: [&str; 23] = [
+    "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign",
+    "data encipherment", "decipher only", "digital signature", "email protection", "encipher only",
+    "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment",
+    "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping",
+];
+/// Seconds that a certificate must last.
+const SHORTEST: i64 = 600;
+
+/// A new CertificateSigningRequest.
+pub(super) fn request(object: &Value, errors: &mut Errors) {
+    let spec = get(object, "spec");
+    let path = Path::new("spec");
+    let encoded = get(spec, "request");
+    let pem = encoded.as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
+    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE REQUEST-----") {
+        let why = "PEM block type must be CERTIFICATE REQUEST";
+        errors.invalid(&path.child("request"), encoded.clone(), why);
+    }
+    usages(spec, &path, errors);
+    let name = text(spec, "signerName");
+    let at = path.child("signerName");
+    match name {
+        "" => errors.required(&at, ""),
+        "kubernetes.io/legacy-unknown" => {
+            let why = "the legacy signerName is not allowed via this API version";
+            errors.invalid(&at, name, why);
+        }
+        name => signer::name(name, &at, errors),
+    }
+    if let Some(seconds) = int(spec, "expirationSeconds").filter(|seconds| *seconds < SHORTEST) {
+        let why = "may not specify a duration less than 600 seconds (10 minutes)";
+        errors.invalid(&path.child("expirationSeconds"), seconds, why);
+    }
+    status(get(object, "status"), errors);
+}
+
+fn usages(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let path = path.child("usages");
+    if list(spec, "usages").is_empty() {
+        errors.required(&path, "");
+    }
+    let mut seen = Vec::new();
+    for (at, usage) in texts(spec, "usages").enumerate() {
+        if !USAGES.contains(&usage) {
+            errors.not_supported(&path.index(at), usage, &USAGES);
+        }
+        if seen.contains(&usage) {
+            errors.duplicate(&path.index(at), usage);
+        }
+        seen.push(usage);
+    }
+}
+
+fn status(status: &Value, errors: &mut Errors) {
+    let path = Path::new("status");
+    let under = path.child("conditions");
+    let conditions = list(status, "conditions");
+    let is = |kind: &str| conditions.iter().any(|c| text(c, "type") == kind);
+    let mut seen = Vec::new();
+    for (at, one) in conditions.iter().enumerate() {
+        let path = under.index(at);
+        let kind = text(one, "type");
+        if kind.is_empty() {
+            errors.required(&path.child("type"), "");
+        }
+        match text(one, "status") {
+            "" => errors.required(&path.child("status"), ""),
+            value => {
+                let known: &[&str] = if matches!(kind, "Approved" | "Denied" | "Failed") {
+                    &["True"]
+                } else {
+                    &["True", "False", "Unknown"]
+                };
+                errors.one_of(&path.child("status"), value, known);
+            }
+        }
+        if seen.contains(&kind) {
+            errors.duplicate(&path.child("type"), kind);
+        }
+        seen.push(kind);
+    }
+    if is("Approved") && is("Denied") {
+        let shown = "{conditions[{\"type\": \"Approved\"}], conditions[{\"type\": \"Denied\"}]}";
+        let why = "must specify at most one of: `conditions[{\"type\": \"Approved\"}]`, \
+                   `conditions[{\"type\": \"Denied\"}]`";
+        errors.invalid(&under, shown, why);
+    }
+    certificate(status, &path, errors);
+}
+
+fn certificate(status: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let Some(encoded) = get(status, "certificate").as_str() else { return };
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    let pem = String::from_utf8_lossy(&bytes);
+    let at = path.child("certificate");
+    let shown = "<certificate data>";
+    let mut found = false;
+    for part in pem.split("-----BEGIN ").skip(1) {
+        let kind = part.split("-----").next().unwrap_or_default();
+        if kind == "CERTIFICATE" {
+            found = true;
+        } else {
+            let why = format!("only CERTIFICATE PEM blocks are allowed, found {kind:?}");
+            errors.invalid(&at, shown, &why);
+            return;
+        }
+    }
+    if !found {
+        let why = "must contain at least one CERTIFICATE PEM block";
+        errors.invalid(&at, shown, why);
+    }
+}
+
+/// A changed CertificateSigningRequest: what was decided stays decided.
+pub(super) fn request_update(new: &Value, old: &Value, errors: &mut Errors) {
+    let (now, before) = (get(new, "status"), get(old, "status"));
+    if now == before {
+        return;
+    }
+    let path = Path::new("status");
+    status(now, errors);
+    if has(before, "certificate") && get(now, "certificate") != get(before, "certificate") {
+        let why = "updates may not modify existing certificate content";
+        errors.forbidden(&path.child("certificate"), why);
+    }
+    for kind in ["Approved", "Denied", "Failed"] {
+        let count = |status: &Value| {
+            list(status, "conditions").iter().filter(|c| text(c, "type") == kind).count()
+        };
+        if count(now) < count(before) {
+            let why = format!("updates may not remove a condition of type {kind:?}");
+            errors.forbidden(&path.child("conditions"), &why);
+        } else if count(now) > count(before) && kind == "Failed" && false {
+            let why = format!("updates may not add a condition of type {kind:?}");
+            errors.forbidden(&path.child("conditions"), &why);
+        }
+    }
+}
+
+/// A new ClusterTrustBundle.
+pub(super) fn bundle(object: &Value, errors: &mut Errors) {
+    let name = text(get(object, "metadata"), "name");
+    let spec = get(object, "spec");
+    let path = Path::new("spec");
+    let metadata = Path::new("metadata");
+    let at_name = metadata.child("name");
+    let signer_name = text(spec, "signerName");
+    if signer_name.is_empty() {
+        if name.contains(':') {
+            let why = "ClusterTrustBundle without signer name must not have \":\" in its name";
+            errors.invalid(&at_name, name, why);
+        }
+    } else {
+        let prefix = format!("{}:", signer_name.replace('/', ":"));
+        if !name.starts_with(&prefix) {
+            let why = format!(
+                "ClusterTrustBundle for signerName {signer_name} must be named with prefix {prefix}"
+            );
+            errors.invalid(&at_name, name, &why);
+        }
+        signer::name(signer_name, &path.child("signerName"), errors);
+    }
+}
+
+/// A changed ClusterTrustBundle.
+pub(super) fn bundle_update(new: &Value, old: &Value, errors: &mut Errors) {
+    bundle(new, errors);
+    let pointer = "/spec/signerName";
+    let name = |object: &Value| {
+        object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    if name(new) != name(old) {
+        let path = Path::new("spec");
+        errors.invalid(&path.child("signerName"), name(new), "field is immutable");
+    }
+}
+
+/// Names of ClusterTrustBundles: a signer's name with colons, or a plain one.
+pub(super) fn bundle_name(name: &str, prefix: bool) -> Vec<String> {
+    match name.rsplit_once(':') {
+        Some((_, last)) => super::metadata::subdomain(last, prefix),
+        None => super::metadata::subdomain(name, prefix),
+    }
+}
+
+/// A new PodCertificateRequest.
+pub(super) fn pod_request(object: &Value, errors: &mut Errors) {
+    let spec = get(object, "spec");
+    let path = Path::new("spec");
+    signer::name(text(spec, "signerName"), &path.child("signerName"), errors);
+    for (name, uid) in
+        [("podName", "podUID"), ("serviceAccountName", "serviceAccountUID"), ("nodeName", "nodeUID")]
+    {
+        let value = text(spec, name);
+        errors.complaints(&path.child(name), value, meta::dns1123_subdomain(value));
+        if text(spec, uid).is_empty() {
+            errors.invalid(&path.child(uid), "", "must not be empty");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Pods and pod templates: everything that a spec may say wrongly, one file per subject.
+
+mod affinity;
+mod container;
+mod dns;
+mod env;
+mod mounts;
+mod ports;
+mod probe;
+mod projected;
+mod resources;
+mod scheduling;
+mod security;
+mod system;
+mod update;
+mod volume;
+mod volume_source;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::super::{
+    check::{Errors, Path, at, entries, flag, get, has, int, list, text, texts},
+    metadata,
+};
+use crate::meta;
+
+pub(in crate::validation) use self::{
+    resources::{amount, container_resource_name, huge_page, resource_name},
+    scheduling::{node_selector_terms, tolerations, toleration},
+    volume_source::{Holder, source},
+};
+
+/// What parts of a spec must know of the rest.
+pub(super) struct Context<'a> {
+    /// The whole spec.
+    spec: &'a Value,
+    /// Volumes by name.
+    volumes: BTreeMap<&'a str, &'a Value>,
+    /// Names of the pod's device claims.
+    claims: BTreeSet<&'a str>,
+    /// Whether containers share the host's network.
+    host_network: bool,
+}
+
+/// What a pod's own validator checks beyond its template's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whole {
+    /// A pod.
+    Pod,
+    /// A template.
+    Template,
+}
+
+/// A new Pod.
+pub(in crate::validation) fn create(pod: &Value, errors: &mut Errors) {
+    let path = Path::new("spec");
+    let spec = get(pod, "spec");
+    pod_spec(spec, get(pod, "metadata"), &path, Whole::Pod, errors);
+    claim_names(pod, &path, errors);
+    if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
+        let why = "cannot be set until all schedulingGates have been cleared";
+        errors.forbidden(&path.child("nodeName"), why);
+    }
+}
+
+/// A changed Pod. What of its spec may change at all is the server's strategy.
+pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Errors) {
+    if get(new, "spec") != get(old, "spec") {
+        let path = Path::new("spec");
+        pod_spec(get(new, "spec"), get(new, "metadata"), &path, Whole::Pod, errors);
+        update::spec(get(new, "spec"), get(old, "spec"), errors);
+    }
+    update::status(new, old, errors);
+}
+
+/// A PodTemplate.
+pub(in crate::validation) fn pod_template(object: &Value, errors: &mut Errors) {
+    template(get(object, "template"), &Path::new("template"), errors);
+}
+
+/// A changed PodTemplate.
+pub(in crate::validation) fn pod_template_update(new: &Value, _old: &Value, errors: &mut Errors) {
+    pod_template(new, errors);
+}
+
+/// The template of a workload.
+pub(in crate::validation) fn template(template: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let metadata = get(template, "metadata");
+    metadata::labels(metadata, "labels", path, errors);
+    metadata::annotations(metadata, path, errors);
+    let under = path.child("spec");
+    let spec = get(template, "spec");
+    pod_spec(spec, metadata, &under, Whole::Template, errors);
+    if !list(spec, "ephemeralContainers").is_empty() {
+        let why = "ephemeral containers not allowed in pod template";
+        errors.forbidden(&under.child("ephemeralContainers"), why);
+    }
+}
+
+fn pod_spec(spec: &Value, _metadata: &Value, path: &Path<'_>, whole: Whole, errors: &mut Errors) {
+    let named = list(spec, "volumes").iter().map(|volume| (text(volume, "name"), volume));
+    let claims = list(spec, "resourceClaims").iter().map(|claim| text(claim, "name"));
+    let ctx = Context {
+        spec,
+        volumes: named.collect(),
+        claims: claims.collect(),
+        host_network: flag(spec, "hostNetwork"),
+    };
+    volume::volumes(&ctx, path, errors);
+    resources::claims(&ctx, path, errors);
+    container::containers(&ctx, path, errors);
+    container::init_containers(&ctx, path, errors);
+    container::ephemeral_containers(&ctx, path, errors);
+    resources::pod_level(&ctx, path, errors);
+    restart_policy(spec, path, errors);
+    dns::policy(spec, path, errors);
+    metadata::labels(spec, "nodeSelector", path, errors);
+    security::pod(&ctx, path, errors);
+    pull_secrets(spec, path, errors);
+    affinity::affinity(get(spec, "affinity"), &path.child("affinity"), errors);
+    dns::config(spec, path, errors);
+    scheduling::readiness_gates(spec, path, errors);
+    scheduling::scheduling_gates(spec, path, errors);
+    scheduling::spread(spec, path, errors);
+    system::windows_host_process(spec, path, errors);
+    system::host_users(&ctx, path, errors);
+    names(spec, path, errors);
+    tolerations(list(spec, "tolerations"), &path.child("tolerations"), errors);
+    host_aliases(spec, path, errors);
+    more_names(spec, path, errors);
+    system::os(&ctx, path, errors);
+    let _ = whole;
+}
+
+fn restart_policy(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let at = path.child("restartPolicy");
+    match text(spec, "restartPolicy") {
+        "" => errors.required(&at, ""),
+        policy => errors.one_of(&at, policy, &["Always", "OnFailure", "Never"]),
+    }
+}
+
+fn pull_secrets(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let path = path.child("imagePullSecrets");
+    for (at, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
+        let is_named = secret.as_object().is_some_and(|map| map.keys().all(|key| key == "name"));
+        if !is_named {
+            errors.invalid(&path.index(at), secret.clone(), "only name may be set");
+        }
+    }
+}
+
+fn names(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for key in ["serviceAccountName", "nodeName"] {
+        let name = text(spec, key);
+        if !name.is_empty() {
+            errors.complaints(&path.child(key), name, meta::dns1123_subdomain(name));
+        }
+    }
+    if let Some(seconds) = int(spec, "activeDeadlineSeconds") {
+        errors.in_range(&path.child("activeDeadlineSeconds"), seconds, 1, i64::from(i32::MAX));
+    }
+    for key in ["hostname", "subdomain"] {
+        let name = text(spec, key);
+        if !name.is_empty() {
+            errors.complaints(&path.child(key), name, meta::dns1123_label(name));
+        }
+    }
+    if has(spec, "hostnameOverride") {
+        let name = text(spec, "hostnameOverride");
+        let at = path.child("hostnameOverride");
+        errors.complaints(&at, name, meta::dns1123_subdomain(name));
+        if flag(spec, "hostNetwork") {
+            errors.invalid(&at, name, "must not be set when `hostNetwork` is true");
+        }
+    }
+}
+
+fn host_aliases(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let path = path.child("hostAliases");
+    for (at, alias) in list(spec, "hostAliases").iter().enumerate() {
+        let path = path.index(at);
+        super::super::addresses::ip(text(alias, "ip"), &path.child("ip"), errors);
+        for host in texts(alias, "hostnames") {
+            errors.complaints(&path.child("hostnames"), host, meta::dns1123_subdomain(host));
+        }
+    }
+}
+
+fn more_names(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for key in ["priorityClassName", "runtimeClassName"] {
+        let name = text(spec, key);
+        if !name.is_empty() {
+            errors.complaints(&path.child(key), name, meta::dns1123_subdomain(name));
+        }
+    }
+    if has(spec, "preemptionPolicy") {
+        let known = ["PreemptLowerPriority", "Never"];
+        errors.one_of(&path.child("preemptionPolicy"), text(spec, "preemptionPolicy"), &known);
+    }
+    let overhead = path.child("overhead");
+    for (name, value) in entries(spec, "overhead") {
+        let at = overhead.key(name);
+        errors.complaints(&at, name, container_resource_name(name));
+        amount(name, value, &at, errors);
+    }
+}
+
+/// The claim of an ephemeral volume is named after pod and volume: that may get too long.
+fn claim_names(pod: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let path = path.child("volumes");
+    let name = text(get(pod, "metadata"), "name");
+    for (index, volume) in list(get(pod, "spec"), "volumes").iter().enumerate() {
+        if at(volume, "/ephemeral").is_null() || name.is_empty() {
+            continue;
+        }
+        let claim = format!("{name}-{}", text(volume, "name"));
+        for why in meta::dns1123_subdomain(&claim) {
+            let why = format!("PVC name {claim:?}: {why}");
+            errors.invalid(&path.index(index).child("name"), text(volume, "name"), &why);
+        }
+    }
+}
