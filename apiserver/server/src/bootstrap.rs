@@ -158,12 +158,34 @@ fn stored(kind: &Kind, mut object: Value) -> Stored {
     }
     managers::record(kind, "", None, &mut first, spec_manager);
     fields::copy(&mut object, &first, "/metadata/managedFields");
-    if kind.has_status() && status.is_some_and(|status| !status.is_null()) {
-        managers::record(kind, "status", Some(&first), &mut object, status_manager);
+    let status = status.filter(|status| status.as_object().is_some_and(|map| !map.is_empty()));
+    if let Some(status) = status.filter(|_| kind.has_status()) {
+        if flow {
+            object = with_status(kind, &first, status, status_manager).unwrap_or(object);
+        } else {
+            managers::record(kind, "status", Some(&first), &mut object, status_manager);
+        }
     }
     let namespace = fields::text(&object, "/metadata/namespace");
     let name = fields::text(&object, "/metadata/name");
     (keys::object(&kind.folder, namespace, name), document::encode(&object))
+}
+
+/// A status as its controller applies it.
+fn with_status(kind: &Kind, object: &Value, status: Value, manager: &str) -> Option<Value> {
+    let api_version = kind.resource.api_version();
+    let apply = api::patch::Apply {
+        manager,
+        subresource: "status",
+        time: &fields::now(),
+        ty: kind.ty(),
+        api_version: &api_version,
+        door: managers::door(kind, "status"),
+        force: true,
+    };
+    let config = json!({"apiVersion": api_version, "kind": kind.resource.kind,
+        "metadata": {"name": fields::text(object, "/metadata/name")}, "status": status});
+    apply.apply(Some(object), &config).ok().map(|object| canonical(kind, object))
 }
 
 fn canonical(kind: &Kind, object: Value) -> Value {

@@ -12,6 +12,7 @@ use crate::chain::Authenticated;
 use crate::document;
 use crate::fields;
 use crate::request_info::RequestInfo;
+use crate::identity::UserInfo;
 use crate::server::Server;
 use crate::storage::keys;
 
@@ -47,7 +48,7 @@ pub async fn connect(
     what: &str,
 ) -> Result<Response<Body>, Status> {
     let pod = pod(server, &info.namespace, &info.name).await?;
-    may_create(server, &request, info).await?;
+    may_create(server, &request.user, info).await?;
     let container = container(&pod, info.query.text("container"))?;
     if matches!(fields::text(&pod, "/status/phase"), "Succeeded" | "Failed") {
         let phase = fields::text(&pod, "/status/phase");
@@ -71,7 +72,7 @@ pub async fn port_forward(
     info: &RequestInfo,
 ) -> Result<Response<Body>, Status> {
     let pod = pod(server, &info.namespace, &info.name).await?;
-    may_create(server, &request, info).await?;
+    may_create(server, &request.user, info).await?;
     let query: Vec<(&str, &str)> = info.query.all("port").map(|port| ("port", port)).collect();
     to_agent(server, request, &pod, "portForward", None, &query).await
 }
@@ -98,14 +99,14 @@ pub async fn log(
 /// A WebSocket begins with a GET; what it may do is decided as for the POST that it stands for.
 async fn may_create(
     server: &Server,
-    request: &Authenticated,
+    user: &UserInfo,
     info: &RequestInfo,
 ) -> Result<(), Status> {
     if info.verb == "create" {
         return Ok(());
     }
     let info = RequestInfo { verb: "create".into(), ..info.clone() };
-    server.access.authorize(&request.user, &info).await
+    server.access.authorize(user, &info).await
 }
 
 /// The container that is meant.
@@ -155,17 +156,22 @@ async fn to_agent(
     }
     let address = Agents::address(server, node).await?;
     let to = Agents::connect(server, &address).await?;
-    let mut pairs = url::form_urlencoded::Serializer::new(String::new());
-    for (key, value) in query {
-        pairs.append_pair(key, value);
-    }
-    let query = pairs.finish();
+    let query = encoded(query);
     let container = container.map(|one| format!("/{one}")).unwrap_or_default();
     let target = format!("/{what}/{namespace}/{name}{container}?{query}");
     let host = format!("{}:{}", address.host, address.port);
     let Authenticated { parts, body, .. } = request;
     let answer = pass(to, Passed { parts, body, target, host }).await?;
     refused(answer).await
+}
+
+/// A query as it goes into a path.
+fn encoded(query: &[(&str, &str)]) -> String {
+    let mut pairs = url::form_urlencoded::Serializer::new(String::new());
+    for (key, value) in query {
+        pairs.append_pair(key, value);
+    }
+    pairs.finish()
 }
 
 /// What an agent refuses becomes a Status, as other errors are.
