@@ -75,6 +75,11 @@ pub(super) fn deployment(object: &Value, errors: &mut Errors) {
 fn template(spec: &Value, path: &Path<'_>, noun: &str, errors: &mut Errors) {
     let template = get(spec, "template");
     let under = path.child("template");
+    if crate::selector::Labels::from_selector(get(spec, "selector")).is_err() {
+        let shown = selectors::shown_selector(get(spec, "selector"));
+        errors.invalid_raw(&path.child("selector"), shown, "invalid label selector");
+        return;
+    }
     selectors::template_labels(spec, template, &under, errors);
     pod::template(template, &under, errors);
     long_running(template, &under, noun, errors);
@@ -250,7 +255,9 @@ fn selector_stays(new: &Value, old: &Value, errors: &mut Errors) {
 pub(super) fn daemon_set(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     let path = Path::new("spec");
-    selectors::workload(spec, &path, "daemonset", errors);
+    if has(spec, "selector") {
+        selectors::workload(spec, &path, "daemonset", errors);
+    }
     template(spec, &path, "DaemonSet", errors);
     errors.not_negative(&path.child("minReadySeconds"), int(spec, "minReadySeconds"));
     let strategy = get(spec, "updateStrategy");
@@ -337,7 +344,6 @@ pub(super) fn stateful_set(object: &Value, errors: &mut Errors) {
     selectors::workload(spec, &path, "statefulset", errors);
     claim_templates(spec, &path, errors);
     template(&with_claims(spec), &path, "StatefulSet", errors);
-    errors.not_negative(&path.child("revisionHistoryLimit"), int(spec, "revisionHistoryLimit"));
 }
 
 /// The spec with a volume in its template for each claim: the pods will have them.

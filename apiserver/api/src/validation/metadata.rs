@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::check::{Errors, Path, entries, flag, get, has, int, list, shown, text, texts};
+use super::check::{Errors, Path, entries, flag, get, has, int, list, text, texts};
 use crate::meta;
 
 /// How a kind's objects may be called: complaints about a name; `true` for a `generateName`.
@@ -96,7 +96,8 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {
     for key in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp",
         "deletionGracePeriodSeconds"]
     {
-        if has(new, key) {
+        let deletes = key.starts_with("deletion");
+        if has(new, key) && (!deletes || has(old, key)) {
             errors.immutable(&path.child(key), get(new, key), get(old, key));
         }
     }
@@ -149,8 +150,8 @@ fn owners(metadata: &Value, path: &Path<'_>, errors: &mut Errors) {
             }
         }
         if version == "v1" && text(owner, "kind") == "Event" {
-            let value = shown("io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference", owner);
-            errors.invalid_raw(&path, value, "/v1, Kind=Event is disallowed from being an owner");
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            errors.invalid_raw(&path, shown_owner(owner), why);
         }
     }
     for owner in all.iter().filter(|owner| flag(owner, "controller")) {
@@ -158,8 +159,7 @@ fn owners(metadata: &Value, path: &Path<'_>, errors: &mut Errors) {
         match &controller {
             None => controller = Some(this),
             Some(first) => {
-                let type_name = "io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference";
-                let items: Vec<String> = all.iter().map(|o| shown(type_name, o)).collect();
+                let items: Vec<String> = all.iter().map(shown_owner).collect();
                 let why = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in \
                      references for {first} and {this}"
@@ -168,6 +168,14 @@ fn owners(metadata: &Value, path: &Path<'_>, errors: &mut Errors) {
             }
         }
     }
+}
+
+/// An owner reference with its fields in the order of Go's struct.
+fn shown_owner(owner: &Value) -> String {
+    let order = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let parts = order.iter().filter(|key| has(owner, key));
+    let parts = parts.map(|key| format!("\"{key}\":{}", get(owner, key)));
+    format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
 }
 
 fn finalizers(metadata: &Value, path: &Path<'_>, errors: &mut Errors) {

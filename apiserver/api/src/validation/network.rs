@@ -149,8 +149,9 @@ fn slice_ports(object: &Value, errors: &mut Errors) {
 
 /// A changed EndpointSlice.
 pub(super) fn endpoint_slice_update(new: &Value, old: &Value, errors: &mut Errors) {
-    endpoint_slice(new, errors);
-    if get(new, "addressType") != get(old, "addressType") {
+    if get(new, "addressType") == get(old, "addressType") {
+        endpoint_slice(new, errors);
+    } else {
         errors.invalid(&Path::new("addressType"), Value::Null, "field is immutable");
     }
 }

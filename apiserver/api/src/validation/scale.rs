@@ -37,6 +37,8 @@ pub(super) fn autoscaler(object: &Value, errors: &mut Errors) {
         errors.invalid(&path.child("maxReplicas"), most, why);
     }
     reference(get(spec, "scaleTargetRef"), &path.child("scaleTargetRef"), errors);
+    scaled(get(spec, "scaleTargetRef"), &path.child("scaleTargetRef"), errors);
+    first_version(spec, &path, errors);
     metrics(spec, &path, errors);
     behavior(get(spec, "behavior"), &path.child("behavior"), errors);
 }
@@ -47,6 +49,27 @@ fn reference(target: &Value, path: &Path<'_>, errors: &mut Errors) {
             "" => errors.required(&path.child(key), ""),
             name => errors.complaints(&path.child(key), name, meta::path_segment(name)),
         }
+    }
+}
+
+/// What is scaled has a group, but for the one kind of the core group that scales.
+fn scaled(target: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let version = text(target, "apiVersion");
+    if !version.contains('/') && text(target, "kind") != "ReplicationController" {
+        let why = "apiVersion must specify API group";
+        errors.invalid(&path.child("apiVersion"), version, why);
+    }
+}
+
+/// Version 1 has one metric in a field of its own, and reports it where version 2 has it.
+fn first_version(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let percent = int(spec, "targetCPUUtilizationPercentage").filter(|percent| *percent < 1);
+    if let Some(percent) = percent {
+        let path = path.child("metrics");
+        let path = path.index(0);
+        let path = path.child("resource");
+        let path = path.child("target");
+        errors.invalid(&path.child("averageUtilization"), percent, "must be greater than 0");
     }
 }
 
@@ -75,25 +98,30 @@ fn metric(metric: &Value, path: &Path<'_>, errors: &mut Errors) {
         let known: Vec<&str> = METRICS.iter().map(|(name, _)| *name).collect();
         errors.not_supported(&at_kind, kind, &known);
     }
+    let mut present = Vec::new();
     for (field, check) in [
-        ("object", object_source as fn(&Value, &Path<'_>, &mut Errors)), ("pods", pods_source),
-        ("resource", resource_source), ("containerResource", container_source),
-        ("external", external_source),
+        ("object", object_source as fn(&Value, &Path<'_>, &mut Errors)),
+        ("external", external_source), ("pods", pods_source), ("resource", resource_source),
+        ("containerResource", container_source),
     ] {
         let source = get(metric, field);
         if source.is_null() {
             continue;
         }
-        let under = path.child(field);
-        if expected.is_some_and(|expected| expected != field) {
-            errors.forbidden(&under, "must populate the given metric source only");
-        } else {
-            check(source, &under, errors);
+        // Of several sources only the first is looked into.
+        present.push(field);
+        if present.len() == 1 {
+            check(source, &path.child(field), errors);
         }
     }
-    if let Some(field) = expected.filter(|field| !has(metric, field)) {
+    if let Some(field) = expected.filter(|field| !present.contains(field)) {
         let why = "must populate information for the given metric source";
         errors.required(&path.child(field), why);
+    }
+    if present.len() > 1 {
+        for field in present.into_iter().filter(|field| Some(*field) != expected) {
+            errors.forbidden(&path.child(field), "must populate the given metric source only");
+        }
     }
 }
 
@@ -104,8 +132,6 @@ fn identifier(source: &Value, path: &Path<'_>, errors: &mut Errors) {
         "" => errors.required(&path.child("name"), "must specify a metric name"),
         name => errors.complaints(&path.child("name"), name, meta::path_segment(name)),
     }
-    let selector = get(metric, "selector");
-    label_selector(selector, &path.child("selector"), Strictness::default(), errors);
 }
 
 fn target(source: &Value, path: &Path<'_>, errors: &mut Errors) {

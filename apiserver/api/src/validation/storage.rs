@@ -86,7 +86,7 @@ fn topologies(object: &Value, errors: &mut Errors) {
             seen.push((key.to_owned(), set));
         }
         seen.sort();
-        if terms.contains(&seen) {
+        if seen.is_empty() || terms.contains(&seen) {
             errors.duplicate(&under, "");
         }
         terms.push(seen);

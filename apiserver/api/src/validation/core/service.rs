@@ -23,7 +23,7 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     let path = Path::new("spec");
     let kind = text(spec, "type");
-    let headless = text(spec, "clusterIP") == "None";
+    let headless = service_spec::is_headless(spec);
     if list(spec, "ports").is_empty() && !headless && kind != "ExternalName" {
         errors.required(&path.child("ports"), "");
     }

@@ -15,11 +15,17 @@ fn kind(spec: &Value) -> &str {
     text(spec, "type")
 }
 
+/// Whether it has no address of its own, by either field.
+pub(super) fn is_headless(spec: &Value) -> bool {
+    let mut ips = texts(spec, "clusterIPs");
+    text(spec, "clusterIP") == NONE || ips.next() == Some(NONE) && ips.next().is_none()
+}
+
 /// What a type needs and what it can't have.
 pub(super) fn by_type(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let ips = path.child("clusterIPs");
     match kind(spec) {
-        "LoadBalancer" | "NodePort" if text(spec, "clusterIP") == NONE => {
+        "LoadBalancer" | "NodePort" if is_headless(spec) => {
             let why = format!("may not be set to 'None' for {} services", kind(spec));
             errors.invalid(&ips.index(0), NONE, &why);
         }
@@ -87,8 +93,9 @@ pub(super) fn addresses(spec: &Value, path: &Path<'_>, errors: &mut Errors) -> b
         let why = "may only hold up to 2 values";
         errors.invalid(&under, shown(), why);
     }
-    let six: Vec<bool> = ips.iter().map(|ip| ip.contains(':')).collect();
-    if ips.len() == 2 && six[0] == six[1] {
+    let parsed = ips.iter().filter_map(|ip| ip.parse::<std::net::IpAddr>().ok());
+    let six: Vec<bool> = parsed.map(|ip| ip.is_ipv6()).collect();
+    if six.len() == 2 && six[0] == six[1] {
         let why = "may specify no more than one IP for each IP family";
         errors.invalid(&under, shown(), why);
     }

@@ -43,7 +43,7 @@ pub(super) fn projected(source: &Value, _: Holder, path: &Path<'_>, errors: &mut
                 paths.add(text(item, "path"), path, errors);
             }
         }
-        token(one, path, &path_of, &mut paths, errors);
+        token(one, path, &path_of, errors);
         bundle(one, path, &path_of, &mut paths, errors);
         certificate(one, path, &path_of, &mut paths, errors);
     }
@@ -55,8 +55,12 @@ struct Paths<'a> {
 }
 
 impl<'a> Paths<'a> {
+    fn is_new(&mut self, file: &'a str) -> bool {
+        file.is_empty() || self.seen.insert(file)
+    }
+
     fn add(&mut self, file: &'a str, path: &Path<'_>, errors: &mut Errors) {
-        if !file.is_empty() && !self.seen.insert(file) {
+        if !self.is_new(file) {
             errors.invalid(path, file, "conflicting duplicate paths");
         }
     }
@@ -80,18 +84,15 @@ fn keyed<'a>(
         }
         key_items(source, &under, errors);
         for item in list(source, "items") {
-            paths.add(text(item, "path"), whole, errors);
+            if !paths.is_new(text(item, "path")) {
+                errors.invalid(whole, text(source, "name"), "conflicting duplicate paths");
+            }
         }
     }
 }
 
-fn token<'a>(
-    one: &'a Value,
-    whole: &Path<'_>,
-    path: &Path<'_>,
-    paths: &mut Paths<'a>,
-    errors: &mut Errors,
-) {
+/// A token's file may lie over another one; that only gets a warning.
+fn token(one: &Value, whole: &Path<'_>, path: &Path<'_>, errors: &mut Errors) {
     let token = get(one, "serviceAccountToken");
     if token.is_null() {
         return;
@@ -107,10 +108,7 @@ fn token<'a>(
     }
     match text(token, "path") {
         "" => errors.required(&whole.child("path"), ""),
-        file => {
-            file_path(file, &whole.child("path"), errors);
-            paths.add(file, whole, errors);
-        }
+        file => file_path(file, &whole.child("path"), errors),
     }
 }
 
