@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::object;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 fn deployment(replicas: i32, version: &str, strategy: Value) -> Deployment {
@@ -35,6 +36,8 @@ impl World {
                     let mut set = (**set).clone();
                     let number = self.sets.len();
                     set.metadata.uid = Some(format!("rs{number}"));
+                    let born = Timestamp::new(i64::try_from(number).expect("few"), 0);
+                    set.metadata.creation_timestamp = born.ok().map(Time);
                     self.events.push(format!("new {}", sets::replicas(&set)));
                     self.sets.push(Arc::new(set));
                 }
