@@ -99,11 +99,12 @@ fn times(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     if complete && !ended {
         errors.required(&at_end, "completionTime is required for Complete jobs");
     }
-    if ended && !complete {
+    let moved = get(now, "completionTime") != get(before, "completionTime");
+    if ended && moved && !complete {
         let why = "cannot set completionTime when there is no Complete=True condition";
         errors.invalid(&at_end, get(now, "completionTime").clone(), why);
     }
-    if has(before, "completionTime") && get(now, "completionTime") != get(before, "completionTime") {
+    if has(before, "completionTime") && ended && moved {
         let value = get(now, "completionTime").clone();
         errors.invalid(&at_end, value, "field is immutable");
     }

@@ -4,7 +4,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    check::{Errors, Path, get, has, int, list, text, texts},
+    batch_policies::omitted,
+    check::{Errors, Path, entries, get, has, int, list, text, texts},
     signer,
 };
 use crate::meta;
@@ -143,9 +144,6 @@ pub(super) fn request_update(new: &Value, old: &Value, errors: &mut Errors) {
         if count(now) < count(before) {
             let why = format!("updates may not remove a condition of type {kind:?}");
             errors.forbidden(&path.child("conditions"), &why);
-        } else if count(now) > count(before) && kind == "Failed" && false {
-            let why = format!("updates may not add a condition of type {kind:?}");
-            errors.forbidden(&path.child("conditions"), &why);
         }
     }
 }
@@ -209,5 +207,24 @@ pub(super) fn pod_request(object: &Value, errors: &mut Errors) {
         if text(spec, uid).is_empty() {
             errors.invalid(&path.child(uid), "", "must not be empty");
         }
+    }
+    let seconds = int(spec, "maxExpirationSeconds").unwrap_or(0);
+    let most = if text(spec, "signerName").starts_with("kubernetes.io/") { 86_400 } else { 7_862_400 };
+    if !(3600..=most).contains(&seconds) {
+        let why = format!("must be in the range [3600, {most}]");
+        errors.invalid(&path.child("maxExpirationSeconds"), seconds, &why);
+    }
+    let keys = path.child("unverifiedUserAnnotations");
+    for (key, _) in entries(spec, "unverifiedUserAnnotations") {
+        if !key.contains('/') {
+            let why = "must be a domain-prefixed key (such as \"acme.io/foo\")";
+            errors.invalid(&keys, key.as_str(), why);
+        }
+    }
+    let (stub, key) = (has(spec, "stubPKCS10Request"), has(spec, "pkixPublicKey"));
+    if stub == key || key != has(spec, "proofOfPossession") {
+        let why = "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be \
+                   set";
+        errors.0.push(omitted(&path, why));
     }
 }

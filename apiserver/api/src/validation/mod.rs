@@ -8,6 +8,7 @@
 //! Upstream reports some values with the names of its own Go fields; these are spelled out by hand.
 
 mod addresses;
+mod admission_policies;
 mod apps;
 mod batch;
 mod batch_policies;
@@ -17,6 +18,7 @@ mod check;
 mod conditions;
 mod core;
 mod cron;
+mod devices;
 mod flow;
 mod ingress;
 mod metadata;
@@ -35,6 +37,7 @@ mod tests;
 use serde_json::Value;
 
 use self::{
+    admission_policies as policies,
     check::Errors,
     metadata::{NameRule, any, label, path_segment, subdomain},
     small::{nothing, nothing_changed},
@@ -60,6 +63,8 @@ const STORAGE: &str = "storage.k8s.io";
 const CERTIFICATES: &str = "certificates.k8s.io";
 /// The group of networking.
 const NETWORKING: &str = "networking.k8s.io";
+/// The group of devices.
+const DEVICES: &str = "resource.k8s.io";
 /// The group of flow control.
 const FLOW: &str = "flowcontrol.apiserver.k8s.io";
 
@@ -80,6 +85,10 @@ static VALIDATORS: &[Row] = &[
     Row("", "ResourceQuota", subdomain, core::resource_quota::create, core::resource_quota::update),
     Row("", "Secret", subdomain, core::secret::create, core::secret::update),
     Row("", "Service", core::service::name, core::service::create, core::service::update),
+    Row(ADMISSION, "MutatingAdmissionPolicy", subdomain, policies::mutating, policies::mutating_update),
+    Row(ADMISSION, "MutatingAdmissionPolicyBinding", subdomain, policies::binding, policies::binding_update),
+    Row(ADMISSION, "ValidatingAdmissionPolicy", subdomain, policies::validating, policies::validating_update),
+    Row(ADMISSION, "ValidatingAdmissionPolicyBinding", subdomain, policies::validating_binding, policies::validating_binding_update),
     Row(ADMISSION, "MutatingWebhookConfiguration", subdomain, webhooks::mutating, webhooks::mutating_update),
     Row(ADMISSION, "ValidatingWebhookConfiguration", subdomain, webhooks::validating, webhooks::validating_update),
     Row("apiregistration.k8s.io", "APIService", path_segment, small::api_service, small::api_service_update),
@@ -110,6 +119,11 @@ static VALIDATORS: &[Row] = &[
     Row(RBAC, "ClusterRoleBinding", path_segment, rbac::cluster_binding, rbac::cluster_binding_update),
     Row(RBAC, "Role", path_segment, rbac::role, rbac::role_update),
     Row(RBAC, "RoleBinding", path_segment, rbac::binding, rbac::binding_update),
+    Row(DEVICES, "DeviceClass", subdomain, devices::class, devices::class_update),
+    Row(DEVICES, "DeviceTaintRule", subdomain, devices::taint_rule, devices::taint_rule_update),
+    Row(DEVICES, "ResourceClaim", subdomain, devices::claim, devices::claim_update),
+    Row(DEVICES, "ResourceClaimTemplate", subdomain, devices::claim_template, devices::claim_template_update),
+    Row(DEVICES, "ResourceSlice", subdomain, devices::slice, devices::slice_update),
     Row("scheduling.k8s.io", "PriorityClass", subdomain, small::priority_class, nothing_changed),
     Row(STORAGE, "CSIDriver", subdomain, storage::driver, storage::driver_update),
     Row(STORAGE, "CSINode", subdomain, storage::node, storage::node_update),

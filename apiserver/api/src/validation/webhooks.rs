@@ -98,6 +98,7 @@ fn webhook(hook: &Value, mutating: bool, path: &Path<'_>, errors: &mut Errors) {
         errors.one_of(&path.child("reinvocationPolicy"), policy, &["IfNeeded", "Never"]);
     }
     client(get(hook, "clientConfig"), &path.child("clientConfig"), errors);
+    super::admission_policies::conditions(hook, path, errors);
 }
 
 /// A DNS name of three labels at least.

@@ -27,6 +27,7 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     if list(spec, "ports").is_empty() && !headless && kind != "ExternalName" {
         errors.required(&path.child("ports"), "");
     }
+    annotations(object, errors);
     service_spec::by_type(spec, &path, errors);
     ports(spec, headless, &path, errors);
     metadata::labels(spec, "selector", &path, errors);
@@ -148,6 +149,36 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
     if get(new, "status") != get(old, "status") {
         let path = Path::new("status");
         super::super::ingress::balancer_status(get(new, "status"), &path, errors);
+    }
+}
+
+/// Annotations that say what a field, or another annotation, says.
+fn annotations(object: &Value, errors: &mut Errors) {
+    let metadata = Path::new("metadata");
+    let path = metadata.child("annotations");
+    let get_one = |key: &str| super::super::check::at(object, "/metadata/annotations").get(key);
+    let ranges = "service.beta.kubernetes.io/load-balancer-source-ranges";
+    let balanced = text(get(object, "spec"), "type") == "LoadBalancer";
+    let unset = list(get(object, "spec"), "loadBalancerSourceRanges").is_empty();
+    if let Some(value) = get_one(ranges).and_then(Value::as_str) {
+        if !balanced {
+            let why = "may only be used when `type` is 'LoadBalancer'";
+            errors.forbidden(&path.key(ranges), why);
+        }
+        for range in value.trim().split(',').map(str::trim).filter(|range| !range.is_empty()) {
+            let why = super::super::addresses::cidr_complaint(range);
+            if let Some(why) = why.filter(|_| balanced && unset) {
+                errors.invalid(&path.key(ranges), range, &why);
+            }
+        }
+    }
+    let (old, new) =
+        ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode");
+    if let (Some(hints), Some(mode)) = (get_one(old), get_one(new))
+        && hints != mode
+    {
+        let why = format!("must match annotations[{old}] when both are specified");
+        errors.invalid(&path.key(new), mode.clone(), &why);
     }
 }
 

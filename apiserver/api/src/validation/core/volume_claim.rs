@@ -17,10 +17,64 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     spec(get(object, "spec"), &Path::new("spec"), errors);
 }
 
-/// A changed claim. What may change at all is the server's strategy.
+/// A changed claim: when it is bound it may ask for more, or for other attributes.
 pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Errors) {
-    if get(new, "spec") != get(old, "spec") {
-        create(new, errors);
+    let (now, before) = (get(new, "spec"), get(old, "spec"));
+    if now == before {
+        return;
+    }
+    create(new, errors);
+    let bound = text(get(old, "status"), "phase") == "Bound";
+    let mut bare = now.clone();
+    if text(before, "volumeName").is_empty() {
+        put(&mut bare, "volumeName", get(before, "volumeName"));
+    }
+    if bound {
+        let requests = at(before, "/resources/requests").clone();
+        if let Some(resources) = bare.get_mut("resources") {
+            put(resources, "requests", &requests);
+        }
+        put(&mut bare, "volumeAttributesClassName", get(before, "volumeAttributesClassName"));
+    }
+    let path = Path::new("spec");
+    if bare != *before {
+        let why = "spec is immutable after creation except resources.requests and \
+                   volumeAttributesClassName for bound claims";
+        errors.forbidden(&path, why);
+    }
+    shrunk(new, old, errors);
+    if has(before, "volumeMode") {
+        let mode = Path::new("volumeMode");
+        errors.immutable(&mode, get(now, "volumeMode"), get(before, "volumeMode"));
+    }
+}
+
+/// A request may shrink, but not below what is there.
+fn shrunk(new: &Value, old: &Value, errors: &mut Errors) {
+    let amount = |object: &Value, pointer: &str| {
+        at(object, pointer).as_str().and_then(|text| text.parse::<Quantity>().ok())
+    };
+    let pointer = "/spec/resources/requests/storage";
+    let (now, before) = (amount(new, pointer), amount(old, pointer));
+    let there = amount(old, "/status/capacity/storage");
+    if let (Some(now), Some(before)) = (now, before)
+        && now < before
+        && there.is_none_or(|there| now <= there)
+    {
+        let path = Path::new("spec");
+        let path = path.child("resources");
+        let path = path.child("requests");
+        let why = "field can not be less than status.capacity";
+        errors.forbidden(&path.child("storage"), why);
+    }
+}
+
+fn put(object: &mut Value, key: &str, value: &Value) {
+    let Some(map) = object.as_object_mut() else { return };
+    if value.is_null() {
+        map.remove(key);
+    } else {
+        map.insert(key.to_owned(), value.clone());
     }
 }
 

@@ -77,7 +77,7 @@ fn searches(config: &Value, path: &Path<'_>, errors: &mut Errors) {
                        characters, '_', '-' or '.', and must start and end with an alphanumeric \
                        character (e.g. 'example.com', regex used for validation is \
                        '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
-            errors.invalid(&path.index(at), search, why);
+            errors.invalid(&path.index(at), name, why);
         }
     }
 }

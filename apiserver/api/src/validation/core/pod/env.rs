@@ -90,7 +90,7 @@ fn file_ref(ctx: &Context<'_>, source: &Value, path: &Path<'_>, errors: &mut Err
     }
     match text(source, "path") {
         "" => errors.required(&path.child("path"), ""),
-        text => volume_source::local_path(text, &path.child("path"), errors),
+        text => volume_source::no_backsteps(text, &path.child("path"), errors),
     }
     match ctx.volumes.get(volume) {
         None => errors.not_found(&at_volume, volume, ""),
@@ -153,6 +153,10 @@ pub(super) fn resource_ref(source: &Value, path: &Path<'_>, errors: &mut Errors)
 
 fn divisor(resource: &str, divisor: &str, path: &Path<'_>, errors: &mut Errors) {
     if matches!(divisor, "" | "0") {
+        return;
+    }
+    let known = ["cpu", "memory", "ephemeral-storage"].iter().any(|end| resource.ends_with(end));
+    if !known && !resource.contains("hugepages-") {
         return;
     }
     let known: &[&str] = if resource.ends_with("cpu") {

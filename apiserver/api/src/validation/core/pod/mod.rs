@@ -105,7 +105,7 @@ fn pod_spec(spec: &Value, _metadata: &Value, path: &Path<'_>, whole: Whole, erro
     let ctx = Context {
         spec,
         volumes: named.collect(),
-        claims: claims.collect(),
+        claims: claims.filter(|name| !name.is_empty()).collect(),
         host_network: flag(spec, "hostNetwork"),
     };
     volume::volumes(&ctx, path, errors);

@@ -1,6 +1,6 @@
 //! Volume mounts and block devices of containers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -13,7 +13,9 @@ use super::{
 pub(super) fn mounts(ctx: &Context<'_>, container: &Value, path: &Path<'_>, errors: &mut Errors) {
     let devices = list(container, "volumeDevices");
     let device_names: BTreeSet<&str> = devices.iter().map(|d| text(d, "name")).collect();
-    let device_paths: BTreeSet<&str> = devices.iter().map(|d| text(d, "devicePath")).collect();
+    // One path a volume: the last one that a container gives it.
+    let device_paths: BTreeMap<&str, &str> =
+        devices.iter().map(|d| (text(d, "name"), text(d, "devicePath"))).collect();
     let path = path.child("volumeMounts");
     let mut seen = BTreeSet::new();
     for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
@@ -36,7 +38,7 @@ pub(super) fn mounts(ctx: &Context<'_>, container: &Value, path: &Path<'_>, erro
         if device_names.contains(name) {
             errors.invalid(&under.child("name"), name, "must not already exist in volumeDevices");
         }
-        if device_paths.contains(target) {
+        if device_paths.values().any(|path| *path == target) {
             let why = "must not already exist as a path in volumeDevices";
             errors.invalid(&at_target, target, why);
         }
@@ -97,7 +99,8 @@ fn propagation(container: &Value, mount: &Value, path: &Path<'_>, errors: &mut E
 pub(super) fn devices(ctx: &Context<'_>, container: &Value, path: &Path<'_>, errors: &mut Errors) {
     let mounts = list(container, "volumeMounts");
     let mount_names: BTreeSet<&str> = mounts.iter().map(|m| text(m, "name")).collect();
-    let mount_paths: BTreeSet<&str> = mounts.iter().map(|m| text(m, "mountPath")).collect();
+    let mount_paths: BTreeMap<&str, &str> =
+        mounts.iter().map(|m| (text(m, "name"), text(m, "mountPath"))).collect();
     let path = path.child("volumeDevices");
     let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
     for (index, device) in list(container, "volumeDevices").iter().enumerate() {
@@ -132,7 +135,7 @@ pub(super) fn devices(ctx: &Context<'_>, container: &Value, path: &Path<'_>, err
         if mount_names.contains(name) {
             errors.invalid(&at_name, name, "must not already exist in volumeMounts");
         }
-        if mount_paths.contains(target) {
+        if mount_paths.values().any(|path| *path == target) {
             errors.invalid(&at_path, target, "must not already exist as a path in volumeMounts");
         }
     }

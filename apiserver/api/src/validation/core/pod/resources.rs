@@ -186,10 +186,16 @@ fn container_claims(ctx: &Context<'_>, resources: &Value, path: &Path<'_>, error
                 let complaints = meta::dns1123_label(request);
                 errors.complaints(&path.child("request"), request, complaints);
             }
-            let key = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
-            if !seen.insert(key.clone()) {
-                errors.duplicate(&path, key);
+            // A whole claim and a part of it exclude each other.
+            let part = format!("{name}/");
+            let key = if request.is_empty() { name.to_owned() } else { format!("{part}{request}") };
+            let overlaps = seen.iter().any(|other: &String| {
+                *other == key || other == name || request.is_empty() && other.starts_with(&part)
+            });
+            if overlaps {
+                errors.duplicate(&path, key.clone());
             }
+            seen.insert(key);
             if !ctx.claims.contains(name) {
                 let known: Vec<&str> = ctx.claims.iter().copied().collect();
                 let why = if known.is_empty() {

@@ -176,8 +176,6 @@ pub(super) fn spread(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         let key = text(one, "topologyKey");
         if key.is_empty() {
             errors.required(&path.child("topologyKey"), "can not be empty");
-        } else {
-            errors.complaints(&path.child("topologyKey"), key, meta::label_key(key));
         }
         let action = text(one, "whenUnsatisfiable");
         let known = ["DoNotSchedule", "ScheduleAnyway"];
