@@ -98,7 +98,13 @@ pub(crate) fn node_addresses() {
     for address in ["10.244.0.1", "10.244.0.2"] {
         ip(&format!("addr add {address}/32 dev lo"));
     }
-    ip("route add 10.96.0.0/16 dev lo src 10.0.0.1");
+    // An uplink: what nobody redirects would leave by it.
+    ip("link add wire type veth peer name client");
+    ip("addr add 192.168.9.1/24 dev wire");
+    ip("link set wire up");
+    ip("link set client up");
+    ip("route add 10.96.0.0/16 dev wire src 10.0.0.1");
+    ip("route add 192.0.2.0/24 dev wire");
     backend("10.244.0.1:8080", "one");
     backend("10.244.0.2:8080", "two");
 }
@@ -181,9 +187,6 @@ fn node_ports_and_external_addresses_lead_in_from_outside() {
     in_namespace(|| {
         let mut state = node();
         // A client in a namespace of its own, behind a wire.
-        ip("link add wire type veth peer name client");
-        ip("addr add 192.168.9.1/24 dev wire");
-        ip("link set wire up");
         let here = File::open("/proc/thread-self/ns/net").unwrap();
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
         let outside = File::open("/proc/thread-self/ns/net").unwrap();

@@ -8,6 +8,7 @@ mod cleanup;
 pub(crate) mod cli;
 mod create;
 mod exec;
+mod pause;
 mod sandbox;
 mod spec;
 #[cfg(test)]

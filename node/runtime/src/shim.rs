@@ -74,6 +74,9 @@ pub const EXIT: &str = "exit.json";
 /// The socket, in a shim's directory.
 pub const SOCKET: &str = "shim.sock";
 
+/// In place of a directory: be the first process of a process namespace.
+pub(crate) const PAUSE: &str = "--pause";
+
 /// The subcommand `shim`: `args` are the words after it. Answers the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> i32 {
     let mut args = args.into_iter();
@@ -81,6 +84,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> i32 {
         tracing::error!("usage: trireme shim DIRECTORY (started by the node agent only)");
         return 2;
     };
+    if dir == PAUSE {
+        return pause();
+    }
     // A group leader cannot make a session; then it has one already that nobody else shares.
     let _ = nix::unistd::setsid();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -94,6 +100,30 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> i32 {
         Err(error) => {
             say(&Hello::Failed(error.to_string()));
             1
+        }
+    }
+}
+
+/// Lives until it is killed, and reaps what becomes its child.
+fn pause() -> i32 {
+    use nix::sys::signal::{SigSet, Signal};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    let _ = nix::unistd::setsid();
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
+        signals.add(signal);
+    }
+    if signals.thread_block().is_err() {
+        return 1;
+    }
+    loop {
+        match signals.wait() {
+            Ok(Signal::SIGCHLD) => {
+                let reap = || waitpid(None, Some(WaitPidFlag::WNOHANG));
+                while reap().is_ok_and(|status| status != WaitStatus::StillAlive) {}
+            }
+            Ok(_) => return 0,
+            Err(_) => return 1,
         }
     }
 }

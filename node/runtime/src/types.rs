@@ -45,7 +45,7 @@ pub struct SandboxConfig {
     pub netns: Option<PathBuf>,
     /// Interprocess communication namespace.
     pub ipc: NamespaceMode,
-    /// Process namespace: `Node` for hostPID. Containers of a pod do not share one otherwise.
+    /// Process namespace: `Node` for hostPID.
     pub pid: NamespaceMode,
     /// One process namespace for all containers of the pod.
     pub share_processes: bool,

@@ -37,16 +37,12 @@ impl Inner {
 
     /// Makes a sandbox.
     pub(super) async fn make_sandbox(&self, config: SandboxConfig) -> Result<Sandbox> {
-        if config.share_processes {
-            let reason = "shareProcessNamespace is not supported by the oci runtime yet";
-            return Err(Error::Unsupported(reason.into()));
-        }
         let id = super::new_id();
         let dir = self.namespaces(&id);
         fs::create_dir_all(&dir).doing(|| format!("make {}", dir.display()))?;
         let group = self.pod_cgroup(&config);
         self.cgroups.create(&group, &config.resources).doing(|| format!("make cgroup {group}"))?;
-        if let Err(error) = pin(&dir, &config).await {
+        if let Err(error) = self.pin(&dir, &config).await {
             unpin(&dir);
             return Err(error);
         }
@@ -60,6 +56,20 @@ impl Inner {
         image::replace_unsynced(&self.sandbox_file(&sandbox.id), &json)?;
         self.sandboxes.lock().insert(sandbox.id.clone(), sandbox.clone());
         Ok(sandbox)
+    }
+
+    /// Makes the namespaces on threads of their own, because a namespace belongs to a thread.
+    async fn pin(&self, dir: &Path, config: &SandboxConfig) -> Result<()> {
+        let (target, settings) = (dir.to_owned(), config.clone());
+        on_thread(move || pin_here(&target, &settings)).await?;
+        if config.share_processes && config.pid == NamespaceMode::Pod {
+            let (dir, program) = (dir.to_owned(), self.config.shim.clone());
+            let pid = on_thread(move || super::pause::start(&dir, &program)).await?;
+            if let Err(error) = self.cgroups.join(&self.shims_cgroup(), pid) {
+                tracing::warn!(%error, "pause process stays in the agent's cgroup");
+            }
+        }
+        Ok(())
     }
 
     /// Lets the namespaces of a sandbox go; its containers have ended.
@@ -111,12 +121,6 @@ impl Inner {
 fn is_namespace(path: &Path) -> bool {
     use nix::sys::statfs::{NSFS_MAGIC, statfs};
     statfs(path).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC)
-}
-
-/// Makes the namespaces on a thread of their own, because a namespace belongs to a thread.
-async fn pin(dir: &Path, config: &SandboxConfig) -> Result<()> {
-    let (dir, config) = (dir.to_owned(), config.clone());
-    on_thread(move || pin_here(&dir, &config)).await
 }
 
 /// Runs blocking work on a new thread that ends with it.
@@ -209,7 +213,8 @@ pub(super) fn enter(netns: &Path) -> Result<()> {
 
 /// Lets pinned namespaces go.
 fn unpin(dir: &Path) {
-    for name in ["net", "ipc", "uts", "shm"] {
+    super::pause::stop(dir);
+    for name in ["net", "ipc", "uts", "shm", super::pause::NAMESPACE] {
         let path = dir.join(name);
         if path.exists() {
             // Not mounted is as good as unmounted.

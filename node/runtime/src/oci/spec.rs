@@ -219,8 +219,13 @@ impl Parts<'_> {
     fn namespaces(&self) -> Vec<Value> {
         let config = &self.sandbox.config;
         let mut namespaces = vec![json!({"type": "mount"})];
-        if config.pid == NamespaceMode::Pod {
-            namespaces.push(json!({"type": "pid"}));
+        match (config.pid, config.share_processes) {
+            (NamespaceMode::Node, _) => {}
+            (NamespaceMode::Pod, false) => namespaces.push(json!({"type": "pid"})),
+            (NamespaceMode::Pod, true) => {
+                let path = self.namespaces.join(super::pause::NAMESPACE);
+                namespaces.push(json!({"type": "pid", "path": path}));
+            }
         }
         if config.ipc == NamespaceMode::Pod {
             namespaces.push(json!({"type": "ipc", "path": self.namespaces.join("ipc")}));
@@ -240,9 +245,7 @@ impl Parts<'_> {
     /// Mounts: the kernel's file systems, then what the pod wants, outer ones first.
     fn mounts(&self) -> Vec<Value> {
         let access = if self.config.security.privileged { "rw" } else { "ro" };
-        let plain = |target: &str, kind: &str, options: &[&str]| {
-            json!({"destination": target, "type": kind, "source": kind, "options": options})
-        };
+        let plain = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
         let mut mounts = vec![
             plain("/proc", "proc", &["nosuid", "noexec", "nodev"]),
             plain("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),

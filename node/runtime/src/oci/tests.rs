@@ -166,6 +166,29 @@ async fn a_new_agent_finds_running_containers_and_stops_them_gently() {
 }
 
 #[tokio::test]
+async fn containers_may_share_their_processes() {
+    let Some(node) = Node::new("share").await else { return };
+    let config =
+        SandboxConfig { uid: "u".into(), share_processes: true, ..SandboxConfig::default() };
+    let sandbox = node.runtime.run_pod_sandbox(config).await.unwrap();
+    let first = node.start(&sandbox, node.shell("while :; do sleep 7777; done")).await;
+    let second = node.start(&sandbox, node.shell("while :; do sleep 8888; done")).await;
+    let listed = until(|| async {
+        let session = node.runtime.exec(&second, command(&["ps"])).await.unwrap();
+        let (text, _) = output(session).await;
+        (text.contains("sleep 7777") && text.contains("sleep 8888")).then_some(text)
+    })
+    .await;
+    assert!(listed.contains("--pause"), "{listed}");
+    for id in [first, second] {
+        node.runtime.stop_container(&id, None, PATIENCE).await.unwrap();
+        assert_eq!(node.ended(&id).await.code, 143);
+    }
+    node.runtime.remove_pod_sandbox(&sandbox.id).await.unwrap();
+    node.end().await;
+}
+
+#[tokio::test]
 async fn a_container_that_ignores_its_signal_is_killed_after_the_grace() {
     let Some(node) = Node::new("kill").await else { return };
     let sandbox = node.sandbox().await;
@@ -221,6 +244,7 @@ async fn attach_joins_a_terminal_and_a_pipe() {
         let (text, code) = output(session).await;
         assert!(text.contains("got me"), "{text:?}");
         assert_eq!(code.unwrap(), 5);
+        node.ended(&id).await;
         node.runtime.remove_container(&id).await.unwrap();
     }
     node.end().await;
