@@ -107,9 +107,16 @@ impl Handle {
         self.inner.identity.cluster()
     }
 
+    /// What this member is now.
+    pub fn role(&self) -> Role {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        types::role(metrics.state, metrics.current_leader == Some(self.inner.id))
+    }
+
     /// Whether this member leads, as far as it knows.
     pub fn is_leader(&self) -> bool {
-        self.status().role == Role::Leader
+        self.role() == Role::Leader
     }
 
     /// Who leads, as it changes.

@@ -84,7 +84,7 @@ async fn unhealthy(handle: &Handle, query: &Query) -> Option<String> {
             return Some(format!("ALARM {name}"));
         }
     }
-    if handle.status().leader.is_none() {
+    if handle.leader().borrow().is_none() {
         return Some("RAFT NO LEADER".to_owned());
     }
     match read(handle, query.is_serializable).await {
@@ -129,7 +129,7 @@ async fn check(handle: &Handle, name: &str) -> Result<(), String> {
     match name {
         "serializable_read" => read(handle, true).await,
         "linearizable_read" => read(handle, false).await,
-        "non_learner" if handle.status().role == consensus::Role::Learner => {
+        "non_learner" if handle.consensus().role() == consensus::Role::Learner => {
             Err("not supported for learner".to_owned())
         }
         "data_corruption" => {

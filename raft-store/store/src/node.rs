@@ -11,7 +11,7 @@ use crate::{
     Config, Error, Handle, lease,
     machine::Machine,
     quota::Size,
-    state::{Cell, read},
+    state::Cell,
 };
 
 /// What all parts of a member share.
@@ -115,7 +115,7 @@ impl Inner {
         header.member_id = self.consensus.id();
         header.raft_term = *self.machine.term.borrow();
         if header.revision == 0 {
-            *header = ResponseHeader { revision: self.state().load().revision(), ..*header };
+            header.revision = self.state().load().revision();
         }
     }
 
@@ -155,12 +155,5 @@ impl Inner {
                 return;
             }
         }
-    }
-
-    /// The header of an answer that says nothing about keys.
-    pub(crate) fn header(&self) -> Option<ResponseHeader> {
-        let mut header = Some(read::header(0));
-        self.fill(&mut header);
-        header
     }
 }

@@ -42,7 +42,7 @@ impl Service {
     /// Refuses a request that wants a leader while there is none.
     fn check_leader<T>(&self, request: &Request<T>) -> Result<(), Error> {
         let wants = wants_leader(request);
-        if wants && self.handle.status().leader.is_none() {
+        if wants && self.handle.leader().borrow().is_none() {
             return Err(Error::NoLeader);
         }
         Ok(())
@@ -50,7 +50,7 @@ impl Service {
 
     /// Refuses what a learner does not serve.
     fn check_learner(&self) -> Result<(), Error> {
-        if self.handle.status().role == consensus::Role::Learner {
+        if self.handle.consensus().role() == consensus::Role::Learner {
             return Err(Error::NotSupportedForLearner);
         }
         Ok(())

@@ -242,7 +242,7 @@ impl Session {
     }
 
     async fn send_events(
-        &self,
+        &mut self,
         id: i64,
         revision: i64,
         events: Vec<WatchEvent>,
@@ -308,7 +308,7 @@ impl Session {
 
     /// Ends the stream when there has been no leader for three election timeouts.
     async fn look_for_leader(&mut self) -> Result<(), Over> {
-        if self.handle.status().leader.is_some() {
+        if self.handle.leader().borrow().is_some() {
             self.leaderless = 0;
             return Ok(());
         }
@@ -320,14 +320,14 @@ impl Session {
         self.end(Error::NoLeader).await
     }
 
-    async fn end(&self, error: Error) -> Result<(), Over> {
+    async fn end(&mut self, error: Error) -> Result<(), Over> {
         if self.out.send(Err(error.into())).await.is_err() {
             tracing::trace!("the client has left first");
         }
         Err(Over)
     }
 
-    async fn send(&self, response: WatchResponse) -> Result<(), Over> {
+    async fn send(&mut self, response: WatchResponse) -> Result<(), Over> {
         self.out.send(Ok(response)).await.map_err(|_| Over)
     }
 
