@@ -96,6 +96,9 @@ fn judge(owners: &[(String, State)], object: &Partial, has_dependents: bool) -> 
 
 /// Brings one object forward.
 pub(super) async fn process(ctx: &Ctx, graph: &Graph, item: &Item) -> Result<Next, Error> {
+    if is_safe(graph, item) {
+        return Ok(Next::Done);
+    }
     let live = ctx.client.request_as::<Partial>(Method::GET, &item.path(), None).await;
     let Some(object) = live.gone_is_done("look at the object")? else {
         return Ok(Next::Also(left_behind(graph, item)));
@@ -140,6 +143,25 @@ pub(super) async fn process(ctx: &Ctx, graph: &Graph, item: &Item) -> Result<Nex
             Ok(Next::Done)
         }
     }
+}
+
+/// Whether the caches show the object and all its owners alive: the usual case, which costs no
+/// request. An owner that goes later brings its dependents back here.
+fn is_safe(graph: &Graph, item: &Item) -> bool {
+    let Some(object) = graph.cached(&item.resource, &item.namespace, &item.name) else {
+        return false;
+    };
+    let lives = |owner: &OwnerReference| {
+        let Owner::At(resource, namespace) = graph.resolve(&item.namespace, owner) else {
+            return false;
+        };
+        graph.cached(&resource, &namespace, &owner.name).is_some_and(|one| {
+            one.metadata.uid.as_deref() == Some(owner.uid.as_str()) && !is_leaving(&one)
+        })
+    };
+    object.metadata.uid.as_deref() == Some(&item.uid)
+        && !is_leaving(&object)
+        && object.metadata.owner_references.iter().flatten().all(lives)
 }
 
 /// Dependents that the cache still shows of an object that is gone: they may be new.
