@@ -2,17 +2,16 @@
 //! authentication, impersonation, authorization, dispatch. Local calls and HTTPS take the same way.
 
 use api::status::Status;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, Collected, Limited};
+use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use stdx::serve::{Body, BoxError, PeerInfo};
+use stdx::serve::{Body, PeerInfo};
 
 use crate::access::authenticate::{EXTRA_SPACE, has_extra_space};
 use crate::endpoints;
@@ -25,6 +24,10 @@ use crate::server::Server;
 
 /// Largest body of a request.
 const BODY: usize = 3 << 20;
+/// Most bytes of an unwanted body that are read and thrown away.
+const THROWN_AWAY: usize = 16 << 20;
+/// Longest wait for an unwanted body.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Header that names a request in logs and answers.
 const AUDIT_ID: &str = "audit-id";
 
@@ -64,6 +67,9 @@ pub async fn serve(server: Arc<Server>, request: Incoming) -> Response<Body> {
     let audit_id = audit_id(&request.parts.headers);
     let uri = &request.parts.uri;
     let info = RequestInfo::parse(&request.parts.method, uri.path(), uri.query());
+    if info.is_resource && matches!(info.resource.as_str(), "watch" | "proxy") && info.name.is_empty() {
+        return endpoints::no_target(&info);
+    }
     let running = server.metrics.begin(&info);
     let limit = time_limit(&server, &info);
     let metrics = (info.verb.clone(), info.group.clone(), info.version.clone(), info.resource.clone());
@@ -177,7 +183,10 @@ async fn authenticated(server: Arc<Server>, request: Incoming, info: RequestInfo
     };
     let mut response = match user {
         Ok(user) => authorized(server, Authenticated { parts, body, peer, user }, info).await,
-        Err(status) => respond::failure(form, &status),
+        Err(status) => {
+            drain(body).await;
+            respond::failure(form, &status)
+        }
     };
     if ignored {
         respond::warn(&mut response, EXTRA_SPACE);
@@ -210,10 +219,12 @@ async fn authorized(
 ) -> Response<Body> {
     let form = error_form(&request.parts.headers);
     if let Err(status) = server.access.authorize(&request.user, &info).await {
+        drain(request.body).await;
         return respond::failure(form, &status);
     }
     if !info.is_resource {
-        return endpoints::serve(server, request, info).await;
+        drain(request.body).await;
+        return endpoints::serve(server, request.parts, info).await;
     }
     match resource(server, request, info).await {
         Ok(response) => response,
@@ -234,14 +245,24 @@ async fn resource(
     info: RequestInfo,
 ) -> Result<Response<Body>, Status> {
     let kinds = server.kinds.load_full();
+    let Authenticated { parts, body, peer, user } = request;
     if !kinds.has_group(&info.group) {
+        drain(body).await;
         return Ok(endpoints::unknown_path());
     }
     let found = kinds.get(&info.group, &info.version, &info.resource);
-    let Some(kind) = found else { return Err(no_such_resource()) };
-    let Authenticated { parts, body, peer, user } = request;
-    check_shape(&parts.method, &info, &kind)?;
-    check_segment(&info.name)?;
+    let checked = found.ok_or_else(no_such_resource).and_then(|kind| {
+        check_shape(&parts.method, &info, &kind)?;
+        check_segment(&info.name)?;
+        Ok(kind)
+    });
+    let kind = match checked {
+        Ok(kind) => kind,
+        Err(status) => {
+            drain(body).await;
+            return Err(status);
+        }
+    };
     if rest::subresource::streams(&info) {
         let request = Authenticated { parts, body, peer, user };
         return rest::subresource::stream(server, request, info, kind).await;
@@ -249,8 +270,11 @@ async fn resource(
     let offer = rest::offer(&kind, &info);
     let form = match offer.choose(&parts.headers, info.query.get("pretty")) {
         Ok(form) => form,
-        Err(_) if !list_or_get(&info, &parts.headers) => return Ok(endpoints::not_acceptable(&info)),
-        Err(status) => return Err(status),
+        Err(status) => {
+            drain(body).await;
+            let formed = names_media_type(&parts.headers);
+            return if formed { Err(status) } else { Ok(endpoints::not_acceptable(&info)) };
+        }
     };
     let body = read(body).await?;
     let warnings = Mutex::new(Vec::new());
@@ -270,10 +294,10 @@ fn check_segment(name: &str) -> Result<(), Status> {
     Err(Status::bad_request(&format!("Name parameter invalid: {name:?}: {why}")))
 }
 
-/// Whether a refusal speaks of media types (a shape was asked for) or of representations.
-fn list_or_get(info: &RequestInfo, headers: &HeaderMap) -> bool {
+/// Whether a refusal speaks of media types (one like ours was asked for) or of representations.
+fn names_media_type(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    info.verb == "watch" || accept.is_some_and(|text| text.contains("application/"))
+    accept.is_some_and(|text| text.contains("application/"))
 }
 
 /// Whether the verb exists on this path: scope, subresource, method.
@@ -318,7 +342,8 @@ fn check_shape(
     }
     if !resource.allows(&info.verb) {
         let none = !resource.verbs.iter().any(|verb| matches!(*verb, "get" | "list"));
-        return Err(if named && none { no_such_resource() } else { rest::not_allowed() });
+        let lost = named && none && !info.name.is_empty();
+        return Err(if lost { no_such_resource() } else { rest::not_allowed() });
     }
     if !resource.namespaced && !info.namespace.is_empty() && resource.plural != "namespaces" {
         return Err(no_such_resource());
@@ -331,21 +356,42 @@ pub fn no_such_resource() -> Status {
     Status::new(404, "NotFound", "the server could not find the requested resource")
 }
 
-/// Reads a body; too much is 413.
-pub async fn read(body: Body) -> Result<Bytes, Status> {
-    match collect(body).await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            let text = format!("Request entity too large: limit is {BODY}");
-            Err(Status::new(413, "RequestEntityTooLarge", &text))
+/// Reads a body; too much is 413, and the rest of it is thrown away.
+pub async fn read(mut body: Body) -> Result<Bytes, Status> {
+    let mut whole = BytesMut::new();
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(&error.to_string()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        total += data.len();
+        if total > THROWN_AWAY {
+            break;
         }
-        Err(error) => Err(Status::bad_request(&error.to_string())),
+        if total <= BODY {
+            whole.extend_from_slice(&data);
+        }
     }
+    if total > BODY {
+        let text = format!("Request entity too large: limit is {BODY}");
+        return Err(Status::new(413, "RequestEntityTooLarge", &text));
+    }
+    Ok(whole.freeze())
 }
 
-/// Boxed, because the compiler can't see through the error's conversion that the future may move between threads.
-fn collect(body: Body) -> BoxFuture<'static, Result<Collected<Bytes>, BoxError>> {
-    Box::pin(Limited::new(body, BODY).collect())
+/// Throws a body away: a connection with an unread body can't be used again.
+async fn drain(mut body: Body) {
+    let reading = async {
+        let mut total = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            total += frame.data_ref().map_or(0, Bytes::len);
+            if total > THROWN_AWAY {
+                break;
+            }
+        }
+    };
+    if tokio::time::timeout(PATIENCE, reading).await.is_err() {
+        tracing::debug!("the body of a refused request did not come");
+    }
 }
 
 #[cfg(test)]

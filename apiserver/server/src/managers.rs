@@ -12,7 +12,10 @@ const PATH: &str = "/metadata/managedFields";
 
 /// Gives the changed fields of an ordinary write to its manager.
 pub fn updated(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value, manager: &str) {
-    record(ctx.kind, ctx.subresource, old, new, manager);
+    // Taking out a namespace's finalizer is bookkeeping, not somebody's wish.
+    if ctx.subresource != "finalize" {
+        record(ctx.kind, ctx.subresource, old, new, manager);
+    }
 }
 
 /// The same for any kind and door.

@@ -136,6 +136,9 @@ impl Offer {
     /// The form that suits a request best.
     pub fn choose(self, headers: &HeaderMap, pretty: Option<&str>) -> Result<Form, Status> {
         for wish in wishes(headers) {
+            if !matches!((wish.param("stream"), self.watch), ("", _) | ("watch", true)) {
+                continue;
+            }
             let Some(shape) = self.shape(&wish) else { continue };
             for encoding in self.encodings() {
                 let table_in_protobuf = encoding == Encoding::Protobuf && shape == Shape::Table;

@@ -1,5 +1,7 @@
 //! Answers as bytes: objects, lists, tables, metadata alone, errors; in the form that the client chose.
 
+mod yaml;
+
 use api::codec;
 use api::facts::{Ty, registry, split_api_version};
 use api::status::Status;
@@ -14,7 +16,7 @@ use stdx::serve::{Body, empty, full};
 use crate::conversion;
 use crate::document;
 use crate::kind::Kind;
-use crate::negotiate::{Encoding, Form, Shape};
+use crate::negotiate::{Encoding, Form, Shape, not_acceptable};
 use crate::rest::watch::shared::Include;
 use crate::rest::{Answer, Call, List, Payload};
 
@@ -90,7 +92,12 @@ fn object_bytes(call: &Call, object: Value) -> Result<Bytes, Status> {
     match form.shape {
         Shape::Table if own => {
             let include = include(call)?;
-            encode(form, &table(&call.kind, vec![object], include), None)
+            let revision = object.pointer("/metadata/resourceVersion").cloned();
+            let mut table = table(&call.kind, vec![object], include);
+            if let Some(revision) = revision {
+                table["metadata"]["resourceVersion"] = revision;
+            }
+            encode(form, &table, None)
         }
         Shape::Partial if own => encode(form, &partial(object), None),
         _ => {
@@ -111,7 +118,10 @@ fn include(call: &Call) -> Result<Include, Status> {
         "" | "Metadata" => Ok(Include::Metadata),
         "None" => Ok(Include::None),
         "Object" => Ok(Include::Object),
-        other => Err(Status::bad_request(&format!("unrecognized includeObject value: {other:?}"))),
+        other => Err(Status::bad_request(&format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be \
+             'Metadata', 'Object', 'None', or empty"
+        ))),
     }
 }
 
@@ -131,7 +141,17 @@ fn list_bytes(call: &Call, list: List) -> Result<Bytes, Status> {
             table["metadata"] = metadata;
             encode(call.form, &table, None)
         }
-        Shape::Partial | Shape::PartialList => {
+        Shape::Partial => {
+            let group = resource.group.split('.').next().unwrap_or_default();
+            let group = if group.is_empty() { "core" } else { group };
+            let text = format!(
+                "you requested PartialObjectMetadata, but the requested object is a list \
+                 (*{group}.{})",
+                list_kind(&call.kind)
+            );
+            Err(not_acceptable(&text))
+        }
+        Shape::PartialList => {
             let items: Vec<Value> = trees.into_iter().map(partial).collect();
             let items = if items.is_empty() { Value::Null } else { items.into() };
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
@@ -226,9 +246,7 @@ pub fn encode(form: Form, value: &Value, ty: Option<Ty<'_>>) -> Result<Bytes, St
             out.push(b'\n');
             Ok(out.into())
         }
-        Encoding::Yaml => serde_yaml_ng::to_string(value)
-            .map(Into::into)
-            .map_err(|error| Status::internal(&error.to_string())),
+        Encoding::Yaml => Ok(yaml::write(value).into()),
         Encoding::Protobuf => match ty {
             Some(ty) => Ok(codec::encode_protobuf(ty, value).into()),
             None => protobuf(value).ok_or_else(|| Status::internal("no protobuf form of this kind")),

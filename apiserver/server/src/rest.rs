@@ -179,11 +179,15 @@ impl Call {
 /// What a kind can be shown as.
 pub fn offer(kind: &Kind, info: &RequestInfo) -> Offer {
     let watch = info.verb == "watch";
-    Offer { protobuf: kind.is_built_in(), yaml: !watch, shapes: true, watch }
+    let shapes = kind.resource.allows("get") || !info.subresource.is_empty();
+    Offer { protobuf: kind.is_built_in(), yaml: !watch, shapes, watch }
 }
 
 /// Runs the verb and writes its answer.
 pub async fn serve(call: &Call) -> Response<Body> {
+    if call.kind.is("", "endpoints") {
+        call.warn("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
+    }
     let answer = if call.info.subresource.is_empty() {
         verb(call).await
     } else {

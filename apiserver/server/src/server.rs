@@ -1,10 +1,12 @@
 //! The server as a whole: what its parts share, how it starts, how local callers reach it.
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use stdx::Shutdown;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::access::Access;
 use crate::apiservers;
@@ -43,6 +45,8 @@ pub struct Server {
     pub sessions: Sessions,
     /// When to stop.
     pub shutdown: Shutdown,
+    /// The task that listens.
+    serving: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Server {
@@ -66,7 +70,7 @@ impl Server {
                 chain::serve(shared.clone(), Incoming::from_connection(peer, request))
             },
         );
-        stdx::task::spawn("apiserver", serving);
+        *server.serving.lock() = Some(stdx::task::spawn("apiserver", serving));
         server.run();
         Ok(server)
     }
@@ -90,7 +94,18 @@ impl Server {
             health: Health::default(),
             shutdown,
             config,
+            serving: Mutex::new(None),
         }))
+    }
+
+    /// Waits after a shutdown until open requests were answered, or had their time.
+    pub async fn closed(&self) {
+        let serving = self.serving.lock().take();
+        if let Some(serving) = serving
+            && serving.await.is_err()
+        {
+            tracing::error!("the task that listens has panicked");
+        }
     }
 
     /// Starts what runs beside the requests.

@@ -93,11 +93,15 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {
         errors.invalid(&path.child("generation"), value, "must not be decremented");
     }
     // An update may leave out what the server has set.
-    for key in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp",
-        "deletionGracePeriodSeconds"]
-    {
-        let deletes = key.starts_with("deletion");
-        if has(new, key) && (!deletes || has(old, key)) {
+    for key in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        if has(new, key) {
             errors.immutable(&path.child(key), get(new, key), get(old, key));
         }
     }

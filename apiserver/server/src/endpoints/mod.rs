@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use stdx::serve::{Body, full};
 
-use crate::chain::Authenticated;
 use crate::negotiate::{Form, Offer, wishes};
 use crate::request_info::RequestInfo;
 use crate::respond;
@@ -26,11 +25,10 @@ use crate::server::Server;
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Answers a path that is no resource.
-pub async fn serve(server: Arc<Server>, request: Authenticated, info: RequestInfo) -> Response<Body> {
+pub async fn serve(server: Arc<Server>, head: Parts, info: RequestInfo) -> Response<Body> {
     let path = info.path.clone();
     let trimmed = path.trim_matches('/');
     let parts: Vec<&str> = trimmed.split('/').collect();
-    let Authenticated { parts: head, .. } = request;
     let request = Request { server, head, info };
     if let Some(response) = health::serve(&request, &parts).await {
         return response;
@@ -161,6 +159,15 @@ pub fn unknown_path() -> Response<Body> {
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     response
+}
+
+/// 500 for an old path that watches nothing in particular.
+pub fn no_target(info: &RequestInfo) -> Response<Body> {
+    let path = &info.path;
+    text(500, format!(
+        "Internal Server Error: {path:?}: failed to create RequestInfo: unable to determine kind and \
+         namespace from url, {path}\n"
+    ))
 }
 
 /// 406 with the representations that there are.

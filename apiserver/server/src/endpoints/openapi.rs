@@ -68,7 +68,7 @@ fn document(request: &Request, gz: &'static [u8], tag: &str, cache: Option<&'sta
     let accepts = headers.get_all(header::ACCEPT_ENCODING).iter();
     let gzip = accepts.filter_map(|value| value.to_str().ok()).any(|text| text.contains("gzip"));
     let mut response = if unchanged {
-        respond::respond(304, JSON, empty())
+        unchanged_answer()
     } else if gzip {
         respond::respond(200, JSON, full(gz))
     } else {
@@ -85,6 +85,13 @@ fn document(request: &Request, gz: &'static [u8], tag: &str, cache: Option<&'sta
     if let Some(cache) = cache {
         out.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     }
+    response
+}
+
+/// 304, which has no type because it has no body.
+fn unchanged_answer() -> Response<Body> {
+    let mut response = respond::respond(304, JSON, empty());
+    response.headers_mut().remove(header::CONTENT_TYPE);
     response
 }
 

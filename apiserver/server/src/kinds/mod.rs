@@ -69,6 +69,7 @@ pub static STRATEGIES: &[Row] = &[
     Row("apps", "deployments", &apps::deployment::Deployment),
     Row("apps", "replicasets", &SPEC),
     Row("apps", "statefulsets", &SPEC),
+    Row("autoscaling", "horizontalpodautoscalers", &SPEC),
     Row("batch", "cronjobs", &SPEC),
     Row("batch", "jobs", &batch::job::Job),
     Row("certificates.k8s.io", "certificatesigningrequests", &certificates::SigningRequest),

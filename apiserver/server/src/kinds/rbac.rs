@@ -1,8 +1,7 @@
-//! Roles and bindings: nobody grants what they don't have, and a binding keeps its role.
+//! Roles and bindings: nobody grants what they don't have.
 
-use api::status::{FieldError, Status};
+use api::status::Status;
 use futures::future::BoxFuture;
-use serde_json::{Value, json};
 
 use crate::access::escalation::Grant;
 use crate::fields;
@@ -47,17 +46,6 @@ impl Strategy for Role {
 impl Strategy for Binding {
     fn rules(&self) -> Rules {
         RULES
-    }
-
-    fn validate(&self, _ctx: &Ctx<'_>, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let changed = old.is_some_and(|old| old.get("roleRef") != object.get("roleRef"));
-        if !changed {
-            return Vec::new();
-        }
-        let text = |path: &str| fields::text(object, path).to_owned();
-        let shown = json!({"APIGroup": text("/roleRef/apiGroup"), "Kind": text("/roleRef/kind"),
-            "Name": text("/roleRef/name")});
-        vec![FieldError::invalid("roleRef", shown, "field is immutable")]
     }
 
     fn effects<'a>(

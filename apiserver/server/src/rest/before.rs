@@ -67,18 +67,11 @@ pub fn create(ctx: &Ctx<'_>, object: &mut Value) -> Result<(), Status> {
 /// Settles a changed object by its kind.
 pub fn update(ctx: &Ctx<'_>, object: &mut Value, old: &Value) -> Result<(), Status> {
     let rules = ctx.kind.strategy.rules();
-    for path in [
-        "/metadata/creationTimestamp",
-        "/metadata/deletionTimestamp",
-        "/metadata/deletionGracePeriodSeconds",
-        "/metadata/namespace",
-        "/metadata/selfLink",
-    ] {
+    for path in ["/metadata/creationTimestamp", "/metadata/namespace", "/metadata/selfLink"] {
         fields::copy(object, old, path);
     }
-    if rules.generation != Generation::Never {
-        fields::copy(object, old, "/metadata/generation");
-    }
+    keep_deletion(object, old);
+    fields::copy(object, old, "/metadata/generation");
     if fields::text(object, "/metadata/uid").is_empty() {
         fields::copy(object, old, "/metadata/uid");
     }
@@ -90,6 +83,18 @@ pub fn update(ctx: &Ctx<'_>, object: &mut Value, old: &Value) -> Result<(), Stat
         fields::set(object, "/metadata/generation", generation + 1);
     }
     Ok(())
+}
+
+/// What an update says about a deletion: nothing takes the old values over, a value where none was (or another
+/// grace) is left for validation to refuse.
+fn keep_deletion(object: &mut Value, old: &Value) {
+    let (ends, grace) = ("/metadata/deletionTimestamp", "/metadata/deletionGracePeriodSeconds");
+    if fields::has(old, ends) {
+        fields::copy(object, old, ends);
+    }
+    if !fields::has(object, grace) {
+        fields::copy(object, old, grace);
+    }
 }
 
 /// A write to the object leaves its status alone; a write to its status leaves all but metadata and status.

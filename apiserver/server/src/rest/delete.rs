@@ -1,6 +1,6 @@
 //! DELETE: an object goes at once, or is marked and goes when its grace and its finalizers are over.
 
-use api::codec::{ContentType, Strictness};
+use api::codec::{ContentType, Strictness, TypeMeta};
 use api::facts::{Gvk, registry};
 use api::status::Status;
 use serde_json::Value;
@@ -70,8 +70,14 @@ fn decode(call: &Call) -> Result<Value, Status> {
         let decoded = api::codec::decode(ty, &call.body, content, Strictness::Ignore);
         return decoded.map(|d| d.value).map_err(|error| Status::bad_request(&error.to_string()));
     }
-    let parsed = api::codec::parse(&call.body, content);
-    let (value, _) = parsed.map_err(|error| Status::bad_request(&error.to_string()))?;
+    let unreadable = |error: api::codec::Error| Status::bad_request(&error.to_string());
+    let meta = api::codec::peek(&call.body, content).map_err(unreadable)?;
+    if !matches!(meta.kind.as_str(), "" | "DeleteOptions") {
+        let TypeMeta { api_version, kind } = meta;
+        let text = format!("no kind {kind:?} is registered for version {api_version:?} in scheme");
+        return Err(Status::bad_request(&format!("{text} \"pkg/runtime/scheme.go:111\"")));
+    }
+    let (value, _) = api::codec::parse(&call.body, content).map_err(unreadable)?;
     Ok(value)
 }
 
@@ -94,6 +100,9 @@ pub async fn remove(call: &Call, name: &str, options: &DeleteOptions) -> Result<
         let item = item.ok_or_else(missing)?;
         let old = stored(call, &item)?;
         check_preconditions(call, name, &old, options)?;
+        if options.ignore_read_errors {
+            return Err(readable(call, name, &item));
+        }
         if !admitted {
             let dry_run = ctx.dry_run;
             admission::mutate(call, Operation::Delete, None, Some(&old), dry_run).await?;
@@ -107,6 +116,17 @@ pub async fn remove(call: &Call, name: &str, options: &DeleteOptions) -> Result<
         }
     }
     Err(conflict(call))
+}
+
+/// 409: an unsafe deletion is for objects that can't be read, and this one can.
+fn readable(call: &Call, name: &str, item: &Item) -> Status {
+    let key = String::from_utf8_lossy(&item.key);
+    let resource = &call.kind.resource;
+    let text = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
+         unsafe deletion is not allowed because the object is decodable from storage"
+    );
+    Status::conflict(resource.group, resource.plural, name, &text)
 }
 
 /// One attempt at a deletion.
@@ -132,7 +152,11 @@ pub async fn attempt(
     let Attempt { item, old, base, options, with } = attempt;
     let (mut new, mut changed) = mark(ctx, base, options);
     changed |= base != old;
-    let gone = goes_now(ctx, &new, old);
+    let goes = goes_now(ctx, &new, old);
+    // Watchers see a grace cut to nothing before they see the end.
+    let grace = fields::integer(old, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
+    let cut = goes && grace > 0 && !ctx.dry_run;
+    let gone = goes && !cut;
     if !gone && !changed {
         return Ok(Some(Deleted { object: new, gone }));
     }
@@ -140,6 +164,7 @@ pub async fn attempt(
     let target = (!gone).then_some(&mut new);
     let write = Write { key, new: target, old: Some(old), revision, lease, with };
     match commit::commit(call, ctx, write).await? {
+        Committed::Stored { .. } if cut => Ok(None),
         Committed::Stored { revision, .. } => {
             if !ctx.dry_run {
                 document::set_revision(&mut new, revision);

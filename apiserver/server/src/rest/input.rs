@@ -105,6 +105,17 @@ pub fn check_namespace(call: &Call, object: &mut Value) -> Result<(), Status> {
     Err(Status::bad_request(text))
 }
 
+/// An object that replaces another must say its name.
+pub fn check_given_name(call: &Call, object: &Value) -> Result<(), Status> {
+    if !fields::text(object, "/metadata/name").is_empty() {
+        return Ok(());
+    }
+    let wanted = &call.info.name;
+    Err(Status::bad_request(&format!(
+        "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+    )))
+}
+
 /// The name of the path is the object's; another one is refused.
 pub fn check_name(call: &Call, object: &mut Value) -> Result<(), Status> {
     let given = fields::text(object, "/metadata/name").to_owned();

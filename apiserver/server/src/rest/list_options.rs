@@ -142,10 +142,21 @@ fn labels(query: &Query) -> Result<Option<Labels>, Status> {
 
 fn fields(info: &RequestInfo) -> Result<Option<Fields>, Status> {
     let text = info.query.text("fieldSelector");
+    let parse = |text: &str| {
+        Fields::parse(text).map(Some).map_err(|error| Status::bad_request(&error.to_string()))
+    };
     if text.trim().is_empty() {
-        return Ok(None);
+        // An old path, `watch/…/name`, names the object itself.
+        let named = !info.name.is_empty();
+        return Ok(named.then(|| Fields::equal("metadata.name", &info.name)));
     }
-    Fields::parse(text).map(Some).map_err(|error| Status::bad_request(&error.to_string()))
+    let fields = parse(text)?;
+    let other = fields.as_ref().is_some_and(|fields| fields.exact("metadata.name") != Some(&info.name));
+    if !info.name.is_empty() && other {
+        let text = "fieldSelector metadata.name doesn't match requested name";
+        return Err(Status::bad_request(text));
+    }
+    Ok(fields)
 }
 
 /// An integer parameter; empty and garbage are errors with the words of the original.
@@ -165,9 +176,11 @@ pub fn revision(text: &str) -> Result<i64, String> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse::<u64>() {
         Ok(revision) if digits => Ok(i64::try_from(revision).unwrap_or(i64::MAX)),
-        _ => Err(format!(
-            "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid \
-             syntax"
-        )),
+        _ => {
+            let why = if digits { "value out of range" } else { "invalid syntax" };
+            Err(format!(
+                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}"
+            ))
+        }
     }
 }

@@ -40,6 +40,9 @@ struct Patcher<'a> {
 
 /// Patches the object.
 pub async fn patch(call: &Call) -> Result<Answer, Status> {
+    if call.info.name.is_empty() {
+        return Err(super::not_allowed());
+    }
     let media = media_type(call);
     let apply = media == "application/apply-patch+yaml";
     let built_in = call.kind.is_built_in();
@@ -334,9 +337,6 @@ impl Patcher<'_> {
     /// Makes the object that an apply did not find.
     async fn create(&self) -> Result<Answer, Status> {
         let call = self.call;
-        if self.pinned() {
-            return Err(update::conflict(call));
-        }
         if let Ok(Patch::Apply(config)) = &self.patch
             && let uid = fields::text(config, "/metadata/uid")
             && !uid.is_empty()

@@ -3,9 +3,11 @@
 use api::selector::{Fields, Labels};
 use api::status::Status;
 use serde_json::Value;
+use std::borrow::Cow;
 
 use super::list_options::ListOptions;
 use crate::document;
+use crate::fields;
 use crate::kind::Kind;
 
 /// A compiled choice. Looks no deeper into the bytes than it has to.
@@ -22,11 +24,11 @@ impl Pick {
     pub fn new(kind: &Kind, options: &ListOptions) -> Result<Self, Status> {
         let mut deep = false;
         if let Some(fields) = &options.fields {
-            for path in fields.paths() {
-                if !kind.resource.selectable_fields.contains(&path) {
-                    return Err(unknown(kind, path));
+            for path in fields.paths().map(|path| core_name(kind, path)) {
+                if !kind.resource.selectable_fields.contains(&&*path) {
+                    return Err(unknown(kind, &path));
                 }
-                deep |= !matches!(path, "metadata.name" | "metadata.namespace");
+                deep |= !matches!(&*path, "metadata.name" | "metadata.namespace");
             }
         }
         Ok(Self { labels: options.labels.clone(), fields: options.fields.clone(), deep })
@@ -66,7 +68,15 @@ impl Pick {
             labels.matches(&map.collect())
         });
         labelled
-            && self.fields.as_ref().is_none_or(|fields| fields.matches(|path| value(object, path)))
+            && self.fields.as_ref().is_none_or(|fields| {
+                fields.matches(|path| match fields::text(object, "/apiVersion") {
+                    "events.k8s.io/v1" => value(object, &new_event_name(path)),
+                    "v1" if fields::text(object, "/kind") == "Event" => {
+                        value(object, &old_event_name(path))
+                    }
+                    _ => value(object, path),
+                })
+            })
     }
 
     /// The one name that is wanted, if only one is.
@@ -79,9 +89,10 @@ impl Pick {
 fn value(object: &Value, path: &str) -> String {
     let path = match path {
         "spec.host" => "spec.nodeName",
-        "status.podIPs" => "status.podIP",
+        "status.podIPs" => return addresses(object),
         "reportingComponent" => return reporter(object),
         "source" => "source.component",
+        "deprecatedSource" => "deprecatedSource.component",
         _ => path,
     };
     let pointer = format!("/{}", path.replace('.', "/"));
@@ -99,6 +110,39 @@ fn absent(path: &str) -> &'static str {
         "status.successful" | "status.succeeded" => "0",
         _ => "",
     }
+}
+
+/// An event's field by the name that selectors are declared with.
+fn core_name<'a>(kind: &Kind, path: &'a str) -> Cow<'a, str> {
+    if kind.resource.group == "events.k8s.io" {
+        return old_event_name(path).into();
+    }
+    path.into()
+}
+
+/// A field of a new event by its name in old ones.
+fn old_event_name(path: &str) -> String {
+    match path.strip_prefix("regarding.") {
+        Some(rest) => format!("involvedObject.{rest}"),
+        None if path == "reportingController" => "reportingComponent".to_owned(),
+        None => path.to_owned(),
+    }
+}
+
+/// A field of an old event by its name in new ones.
+fn new_event_name(path: &str) -> String {
+    match path.strip_prefix("involvedObject.") {
+        Some(rest) => format!("regarding.{rest}"),
+        None if path == "source" => "deprecatedSource".to_owned(),
+        None if path == "reportingComponent" => "reportingController".to_owned(),
+        None => path.to_owned(),
+    }
+}
+
+/// All addresses of a Pod.
+fn addresses(pod: &Value) -> String {
+    let ips = fields::list(pod, "/status/podIPs").iter().map(|ip| fields::text(ip, "/ip"));
+    ips.collect::<Vec<_>>().join(",")
 }
 
 fn reporter(object: &Value) -> String {

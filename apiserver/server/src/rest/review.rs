@@ -17,10 +17,7 @@ use crate::managers;
 pub async fn create(call: &Call) -> Result<Answer, Status> {
     let options = WriteOptions::parse(&call.info.query, write_options::Write::Create)?;
     let mut review = input::object(call, options.strictness)?;
-    let local = call.kind.resource.namespaced;
-    if local {
-        input::check_namespace(call, &mut review)?;
-    }
+    input::check_namespace(call, &mut review)?;
     admission::mutate(call, Operation::Create, Some(&mut review), None, options.dry_run).await?;
     let manager = options.manager_or(call.user_agent());
     let kind = call.kind.resource.kind;

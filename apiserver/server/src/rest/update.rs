@@ -28,6 +28,11 @@ pub trait Transform: Send + Sync {
 
     /// Who the changed fields belong to; `None` when the transform has settled them itself.
     fn manager(&self) -> Option<&str>;
+
+    /// Whether the new object is the client's own, so that its uid says which object is meant.
+    fn replaces(&self) -> bool {
+        false
+    }
 }
 
 /// A PUT's body.
@@ -35,7 +40,6 @@ struct Replace {
     object: Value,
     manager: String,
     unconditional: bool,
-    kind: String,
     qualified: (String, String),
 }
 
@@ -48,7 +52,7 @@ impl Transform for Replace {
                 "must be specified for an update",
             );
             let name = fields::text(&self.object, "/metadata/name");
-            return Err(Status::invalid(&self.qualified.0, &self.kind, name, vec![error]));
+            return Err(Status::invalid(&self.qualified.0, &self.qualified.1, name, vec![error]));
         }
         Ok(self.object.clone())
     }
@@ -59,6 +63,10 @@ impl Transform for Replace {
 
     fn manager(&self) -> Option<&str> {
         Some(&self.manager)
+    }
+
+    fn replaces(&self) -> bool {
+        true
     }
 }
 
@@ -72,6 +80,7 @@ impl Replace {
 pub async fn update(call: &Call) -> Result<Answer, Status> {
     let options = WriteOptions::parse(&call.info.query, write_options::Write::Update)?;
     let mut object = input::object(call, options.strictness)?;
+    input::check_given_name(call, &object)?;
     input::check_namespace(call, &mut object)?;
     input::check_name(call, &mut object)?;
     replace(call, object, &options).await
@@ -91,7 +100,6 @@ pub async fn replace(
         object,
         manager,
         unconditional: rules.unconditional_update,
-        kind: resource.kind.to_owned(),
         qualified: (resource.group.to_owned(), resource.plural.to_owned()),
     };
     match run(call, &replace, options).await {
@@ -230,7 +238,10 @@ fn check_revision(
     if !transform.pinned() || given.is_empty() || given == "0" {
         return Ok(Fresh::Yes);
     }
-    super::list_options::revision(given).map_err(|text| Status::new(500, "", &text))?;
+    super::list_options::revision(given).map_err(|text| {
+        let why = text.find("strconv").map_or(text.as_str(), |at| &text[at..]);
+        Status::new(500, "", why)
+    })?;
     if given == fields::text(old, "/metadata/resourceVersion") { Ok(Fresh::Yes) } else { Ok(Fresh::No) }
 }
 
@@ -251,7 +262,7 @@ fn check_uid(
     old: &Value,
     transform: &dyn Transform,
 ) -> Result<(), Status> {
-    if transform.manager().is_none() {
+    if !transform.replaces() {
         return Ok(());
     }
     check_precondition(call, new, old)

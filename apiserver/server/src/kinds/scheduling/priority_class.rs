@@ -9,7 +9,19 @@ use crate::strategy::{Ctx, Rules, Strategy};
 /// The strategy.
 pub struct PriorityClass;
 
+/// What the names of the system's own classes begin with.
+const SYSTEM: &str = "system-";
+
 impl Strategy for PriorityClass {
+    fn check_delete(&self, _ctx: &Ctx<'_>, object: &Value) -> Result<(), Status> {
+        let name = fields::text(object, "/metadata/name");
+        if !name.starts_with(SYSTEM) {
+            return Ok(());
+        }
+        let text = "this is a system priority class and cannot be deleted";
+        Err(Status::forbidden("scheduling.k8s.io", "priorityclasses", name, text))
+    }
+
     fn rules(&self) -> Rules {
         Rules::SPEC
     }

@@ -55,7 +55,7 @@ pub(super) async fn evict(call: &Call) -> Result<Answer, Status> {
         delete::check_preconditions(call, &call.info.name, &pod, &deletion)?;
         let budget = if is_free(&pod) { None } else { budget(call, &pod).await? };
         let with = budget.map(|(item, budget)| spend(call, &item, budget, &pod)).transpose()?;
-        let marked = condition(call, &pod);
+        let marked = condition(&pod);
         let attempt = Attempt {
             item: &item,
             old: &pod,
@@ -148,7 +148,7 @@ fn spend(call: &Call, item: &Item, mut budget: Value, pod: &Value) -> Result<Opt
     }
     pending.insert(call.info.name.clone(), fields::now().into());
     fields::set(&mut budget, "/status/disruptedPods", pending);
-    record(call, "policy", "poddisruptionbudgets", Some(&old), &mut budget);
+    record(call, Some(&old), &mut budget);
     Ok(Some(Txn {
         compares: vec![Compare::Revision(item.key.clone(), item.revision)],
         puts: vec![(item.key.clone(), document::encode(&budget), item.lease)],
@@ -177,7 +177,7 @@ fn exhausted(budget: &mut Value, generation: i64) {
 }
 
 /// The Pod with the condition that tells why it goes.
-fn condition(call: &Call, pod: &Value) -> Value {
+fn condition(pod: &Value) -> Value {
     let mut new = pod.clone();
     let condition = json!({
         "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
@@ -188,13 +188,12 @@ fn condition(call: &Call, pod: &Value) -> Value {
     conditions.retain(|condition| fields::text(condition, "/type") != "DisruptionTarget");
     conditions.push(condition);
     fields::set(&mut new, "/status/conditions", conditions);
-    record(call, "", "pods", Some(pod), &mut new);
     new
 }
 
 /// Gives the fields that eviction itself writes to the server as their manager.
-fn record(call: &Call, group: &str, plural: &str, old: Option<&Value>, new: &mut Value) {
+fn record(call: &Call, old: Option<&Value>, new: &mut Value) {
     let kinds = call.server.kinds.load();
-    let Some(kind) = kinds.get(group, "v1", plural) else { return };
+    let Some(kind) = kinds.get("policy", "v1", "poddisruptionbudgets") else { return };
     managers::record(&kind, "status", old, new, "kube-apiserver");
 }

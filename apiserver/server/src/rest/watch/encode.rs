@@ -40,6 +40,11 @@ impl Kind {
     }
 }
 
+/// Kinds whose empty form counts zero replicas, because upstream's own type has no way to say none.
+fn has_replicas(kind: &str) -> bool {
+    matches!(kind, "Deployment" | "ReplicaSet" | "StatefulSet")
+}
+
 /// Encodes for one watch.
 pub(super) struct Encoder {
     kind: Arc<kind::Kind>,
@@ -110,6 +115,9 @@ impl Encoder {
     pub(super) fn bookmark(&self, revision: i64, initial_end: bool) -> Bytes {
         let gvk = self.kind.gvk();
         let mut object = codec::zero(self.kind.ty());
+        if gvk.group == "apps" && object.pointer("/spec/replicas").is_none() && has_replicas(gvk.kind) {
+            crate::fields::set(&mut object, "/spec/replicas", 0);
+        }
         if let Some(map) = object.as_object_mut() {
             map.insert("apiVersion".into(), gvk.api_version().into());
             map.insert("kind".into(), gvk.kind.into());
