@@ -17,7 +17,15 @@ const NANO: i32 = -9;
 const MOST: i128 = i64::MAX as i128;
 /// Suffixes of powers of ten.
 const DECIMAL: [(&str, i32); 10] = [
-    ("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15),
+    ("n", -9),
+    ("u", -6),
+    ("m", -3),
+    ("", 0),
+    ("k", 3),
+    ("M", 6),
+    ("G", 9),
+    ("T", 12),
+    ("P", 15),
     ("E", 18),
 ];
 /// Suffixes of powers of 1024.
@@ -262,9 +270,8 @@ impl FromStr for Quantity {
         // Digits that i128 can't hold lie beyond the cap or below the finest step.
         let mut scale = -count;
         let kept = digits.len().min(36);
-        let mut mantissa: i128 = if kept == 0 { 0 } else {
-            digits[..kept].parse().map_err(|_| Error::Number)?
-        };
+        let mut mantissa: i128 =
+            if kept == 0 { 0 } else { digits[..kept].parse().map_err(|_| Error::Number)? };
         let dropped = &digits[kept..];
         scale += i32::try_from(dropped.len()).map_err(|_| Error::Number)?;
         if dropped.bytes().any(|digit| digit != b'0') {
@@ -303,9 +310,8 @@ impl fmt::Display for Quantity {
         if self.is_zero() {
             return f.write_str("0");
         }
-        let binary = self.format == Format::Binary
-            && !self.is_between(-1024, 1024)
-            && self.is_exact(0);
+        let binary =
+            self.format == Format::Binary && !self.is_between(-1024, 1024) && self.is_exact(0);
         if binary {
             let (mut number, mut at) = (self.in_units(0).0, 0);
             while number % 1024 == 0 && at + 1 < BINARY.len() {
@@ -316,7 +322,14 @@ impl fmt::Display for Quantity {
         }
         let over = self.exponent.rem_euclid(3);
         let exponent = self.exponent - over;
-        let number = self.mantissa * if over == 0 { 1 } else if over == 1 { 10 } else { 100 };
+        let number = self.mantissa
+            * if over == 0 {
+                1
+            } else if over == 1 {
+                10
+            } else {
+                100
+            };
         let suffix = DECIMAL.iter().find(|(_, power)| *power == exponent);
         match (self.format, suffix) {
             (Format::Exponent, _) if exponent == 0 => write!(f, "{number}"),
@@ -337,13 +350,33 @@ mod tests {
     #[test]
     fn texts_become_canonical() {
         for (text, want) in [
-            ("0", "0"), ("1000m", "1"), ("1.5Gi", "1536Mi"), ("1e3", "1e3"), ("1024", "1024"),
-            ("2048Mi", "2Gi"), ("0.1", "100m"), ("0.5Gi", "512Mi"), ("1500m", "1500m"),
-            ("100k", "100k"), ("1000k", "1M"), ("-1", "-1"), ("0.5Ki", "512"), ("1Ki", "1Ki"),
-            ("0.1n", "1n"), ("00012", "12"), (".5", "500m"), ("1.", "1"), ("1E3", "1e3"),
-            ("12e2", "1200"), ("9223372036854775807", "9223372036854775807"), ("1E", "1E"),
-            ("99999999999999999999", "9223372036854775807"), ("1.0000000001", "1000000001n"),
-            ("-0.3Ki", "-307200m"), ("10000Ei", "9223372036854775807"), ("1e0", "1"),
+            ("0", "0"),
+            ("1000m", "1"),
+            ("1.5Gi", "1536Mi"),
+            ("1e3", "1e3"),
+            ("1024", "1024"),
+            ("2048Mi", "2Gi"),
+            ("0.1", "100m"),
+            ("0.5Gi", "512Mi"),
+            ("1500m", "1500m"),
+            ("100k", "100k"),
+            ("1000k", "1M"),
+            ("-1", "-1"),
+            ("0.5Ki", "512"),
+            ("1Ki", "1Ki"),
+            ("0.1n", "1n"),
+            ("00012", "12"),
+            (".5", "500m"),
+            ("1.", "1"),
+            ("1E3", "1e3"),
+            ("12e2", "1200"),
+            ("9223372036854775807", "9223372036854775807"),
+            ("1E", "1E"),
+            ("99999999999999999999", "9223372036854775807"),
+            ("1.0000000001", "1000000001n"),
+            ("-0.3Ki", "-307200m"),
+            ("10000Ei", "9223372036854775807"),
+            ("1e0", "1"),
         ] {
             assert_eq!(canonical(text), want, "{text}");
         }

@@ -206,11 +206,27 @@ mod tests {
     #[test]
     fn conditions_hold_or_not() {
         for (text, want) in [
-            ("", true), ("a=b", true), ("a==b", true), ("a!=b", false), ("x!=b", true),
-            ("a in (b,c)", true), ("a notin (c)", true), ("x notin (c)", true), ("x in (c)", false),
-            ("a", true), ("!a", false), ("!x", true), ("n>4", true), ("n<4", false), ("e=", true),
-            ("a=b,n>4", true), (" a = b , !x ", true), ("a in ()", false), ("e in (,)", true),
-            ("in in (in)", false), ("x>1", false),
+            ("", true),
+            ("a=b", true),
+            ("a==b", true),
+            ("a!=b", false),
+            ("x!=b", true),
+            ("a in (b,c)", true),
+            ("a notin (c)", true),
+            ("x notin (c)", true),
+            ("x in (c)", false),
+            ("a", true),
+            ("!a", false),
+            ("!x", true),
+            ("n>4", true),
+            ("n<4", false),
+            ("e=", true),
+            ("a=b,n>4", true),
+            (" a = b , !x ", true),
+            ("a in ()", false),
+            ("e in (,)", true),
+            ("in in (in)", false),
+            ("x>1", false),
         ] {
             assert_eq!(Labels::parse(text).map(|l| l.matches(&labels())), Ok(want), "{text}");
         }
@@ -222,7 +238,10 @@ mod tests {
             ("a=b,", "found '', expected: identifier after ','"),
             (",", "found ',', expected: !, identifier, or 'end of string'"),
             ("a=b=c", "found '=', expected: ',' or 'end of string'"),
-            ("a b c", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+            (
+                "a b c",
+                "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
+            ),
             ("a in b", "unable to parse requirement: found 'b' expected: '('"),
             ("a in", "unable to parse requirement: found '' expected: '('"),
             (

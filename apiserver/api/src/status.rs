@@ -243,9 +243,8 @@ impl Status {
         if value.get("kind")?.as_str()? != "Status" {
             return None;
         }
-        let text = |path: &str| {
-            value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
+        let text =
+            |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let details = value.get("details").cloned();
         let success = text("/status") == "Success";
         let code = value.get("code").and_then(Value::as_u64).and_then(|c| u16::try_from(c).ok());

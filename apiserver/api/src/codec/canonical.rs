@@ -22,9 +22,7 @@ pub fn zero(ty: Ty<'_>) -> Value {
         Node::Scalar(scalar) => match scalar {
             Scalar::String => Value::String(String::new()),
             Scalar::Bool => Value::Bool(false),
-            Scalar::Int32 | Scalar::Int64 | Scalar::Float64 | Scalar::IntOrString => {
-                Value::from(0)
-            }
+            Scalar::Int32 | Scalar::Int64 | Scalar::Float64 | Scalar::IntOrString => Value::from(0),
             Scalar::Quantity => Value::String("0".to_owned()),
             Scalar::Duration => Value::String("0s".to_owned()),
             Scalar::Bytes
@@ -72,9 +70,7 @@ fn emit(field: &Field, ty: Ty<'_>, value: Value) -> Option<Value> {
         let nil = field.pointer
             || matches!(
                 ty.node(),
-                Node::List(_)
-                    | Node::Map(_)
-                    | Node::Scalar(Scalar::Bytes | Scalar::Any)
+                Node::List(_) | Node::Map(_) | Node::Scalar(Scalar::Bytes | Scalar::Any)
             );
         return match (nil, field.omit) {
             (true, Omit::Never) => Some(Value::Null),

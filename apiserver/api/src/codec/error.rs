@@ -44,8 +44,10 @@ impl Error {
             Error::Syntax(_) | Error::Yaml(_) | Error::Protobuf(_) | Error::Untyped => {
                 let kind = wanted.kind;
                 let snippet = snippet(body);
-                format!("the object provided is unrecognized (must be of type {kind}): {self} \
-                         ({snippet})")
+                format!(
+                    "the object provided is unrecognized (must be of type {kind}): {self} \
+                         ({snippet})"
+                )
             }
         }
     }
@@ -78,8 +80,7 @@ fn snippet(body: &[u8]) -> String {
 pub(super) fn wrong_kind(meta: &TypeMeta, wanted: Gvk<'_>) -> Option<Error> {
     let kind = if meta.kind.is_empty() { wanted.kind } else { &meta.kind };
     let wanted_version = wanted.api_version();
-    let api_version =
-        if meta.api_version.is_empty() { &wanted_version } else { &meta.api_version };
+    let api_version = if meta.api_version.is_empty() { &wanted_version } else { &meta.api_version };
     let (group, version) = split_api_version(api_version);
     if kind == wanted.kind && *api_version == wanted_version {
         return None;

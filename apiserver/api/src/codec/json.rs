@@ -247,8 +247,7 @@ impl<'a> Scanner<'a> {
             let c = self.peek()?;
             if c != want {
                 debug_assert!(i > 0, "the first letter chose the literal");
-                let context =
-                    format!("in literal {word} (expecting '{}')", char::from(want));
+                let context = format!("in literal {word} (expecting '{}')", char::from(want));
                 return Err(unexpected(c, &context));
             }
             self.at += 1;

@@ -212,7 +212,9 @@ impl<'t> Walk<'t> {
             (Scalar::IntOrString, doc) => Ok(self.mismatch(doc.word(), "int32")),
             (Scalar::Bytes, doc) => Ok(self.bytes(doc)),
             (Scalar::Quantity, doc) => quantity(&doc),
-            (Scalar::Time, Doc::Str(text)) => canonical_time(&text).map_err(Error::Mismatch).map(text_or_null),
+            (Scalar::Time, Doc::Str(text)) => {
+                canonical_time(&text).map_err(Error::Mismatch).map(text_or_null)
+            }
             (Scalar::MicroTime, Doc::Str(text)) => {
                 canonical_micro_time(&text).map_err(Error::Mismatch).map(text_or_null)
             }
@@ -300,7 +302,9 @@ impl<'t> Walk<'t> {
             }
             _ => "Go value".to_owned(),
         };
-        self.save(Error::Mismatch(format!("json: cannot unmarshal {what} into {place} of type {wanted}")));
+        self.save(Error::Mismatch(format!(
+            "json: cannot unmarshal {what} into {place} of type {wanted}"
+        )));
         Value::Null
     }
 

@@ -10,9 +10,8 @@ use serde_json::json;
 static RECORDED: &[u8] = include_bytes!("testdata/encodings.jsonl.gz");
 
 /// Kinds that hold raw JSON, of which only the meaning is kept and not the bytes.
-const RAW: [&str; 5] = [
-    "v1 List ", "ConversionReview", "ControllerRevision", "DeviceClass", "ResourceClaim",
-];
+const RAW: [&str; 5] =
+    ["v1 List ", "ConversionReview", "ControllerRevision", "DeviceClass", "ResourceClaim"];
 
 struct Recorded {
     what: String,
@@ -96,7 +95,8 @@ fn every_recorded_object_encodes_to_its_protobuf() {
             let back = decode(row.ty, &encoded, ContentType::Protobuf, Strictness::Strict);
             let why = match back {
                 Ok(back) => difference("", &back.value, &row.json).unwrap_or_else(|| {
-                    let same = encoded.iter().zip(&row.protobuf).take_while(|(a, b)| a == b).count();
+                    let same =
+                        encoded.iter().zip(&row.protobuf).take_while(|(a, b)| a == b).count();
                     let (a, b) = (encoded.len(), row.protobuf.len());
                     format!("bytes differ from {same} on ({a}, {b})")
                 }),
@@ -248,11 +248,7 @@ fn what_is_no_object_is_quoted() {
             ContentType::Yaml,
             "yaml: unknown anchor 'missing' referenced (6d657461646174613a202a6d697373696e670a)",
         ),
-        (
-            "k8s\0",
-            ContentType::Protobuf,
-            "empty body (6b387300)",
-        ),
+        ("k8s\0", ContentType::Protobuf, "empty body (6b387300)"),
         (
             r#"{"metadata":{"name":"b"}}"#,
             ContentType::Protobuf,
@@ -280,10 +276,11 @@ fn yaml_is_that_of_version_1_1() {
     let body = "metadata: {name: a}\ndata:\n  a: \"yes\"\n  b: |\n    two\n    lines\n  c: >-\n    \
                 one\n    line\n  d: 'it''s'\n  e: \"tab\\t\\u00e9\"\n---\nmetadata: {name: b}\n";
     let decoded = decode(ty, body.as_bytes(), ContentType::Yaml, Strictness::Strict);
-    let data = json!({"a": "yes", "b": "two\nlines\n", "c": "one line", "d": "it's", "e": "tab\té"});
+    let data =
+        json!({"a": "yes", "b": "two\nlines\n", "c": "one line", "d": "it's", "e": "tab\té"});
     assert_eq!(decoded.expect("a document").value["data"], data);
-    let (value, _) = parse(b"a: yes\nb: 0x10\nc: 1_000\nd: ~\ne: 1e3\n", ContentType::Yaml)
-        .expect("a document");
+    let (value, _) =
+        parse(b"a: yes\nb: 0x10\nc: 1_000\nd: ~\ne: 1e3\n", ContentType::Yaml).expect("a document");
     assert_eq!(value["a"], json!(true));
     assert_eq!(value["b"], json!(16));
     assert_eq!(value["c"], json!(1000));

@@ -20,8 +20,11 @@ pub(super) fn autoscaler(object: &mut Value) {
     let Some(behavior) = child(spec, "behavior") else { return };
     if let Some(up) = made(behavior, "scaleUp") {
         put(up, "stabilizationWindowSeconds", 0);
-        rules(up, json!([{"type": "Pods", "value": 4, "periodSeconds": 15},
-            {"type": "Percent", "value": 100, "periodSeconds": 15}]));
+        rules(
+            up,
+            json!([{"type": "Pods", "value": 4, "periodSeconds": 15},
+            {"type": "Percent", "value": 100, "periodSeconds": 15}]),
+        );
     }
     if let Some(down) = made(behavior, "scaleDown") {
         rules(down, json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]));

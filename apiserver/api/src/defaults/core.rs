@@ -124,7 +124,8 @@ pub(super) fn limit_range(object: &mut Value) {
         if text(item, "type") != "Container" {
             continue;
         }
-        for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")]
+        for (from, to) in
+            [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")]
         {
             let amounts = item.get(from).and_then(Value::as_object).cloned();
             for (name, amount) in amounts.into_iter().flatten() {

@@ -26,13 +26,14 @@ fn tag(image: &str) -> &str {
 fn is_path(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     let is_host = |part: &str| {
-        part.contains(['.', ':']) || part == "localhost" || part.bytes().any(|b| b.is_ascii_uppercase())
+        part.contains(['.', ':'])
+            || part == "localhost"
+            || part.bytes().any(|b| b.is_ascii_uppercase())
     };
     let skip = usize::from(parts.len() > 1 && is_host(parts[0]));
     let component = |part: &&str| {
-        let ends = |byte: Option<&u8>| {
-            byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        };
+        let ends =
+            |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let bytes = part.as_bytes();
         ends(bytes.first())
             && ends(bytes.last())
@@ -64,9 +65,14 @@ mod tests {
     #[test]
     fn the_tag_decides() {
         for (image, want) in [
-            ("img", "Always"), ("img:latest", "Always"), ("img:v1", "IfNotPresent"),
-            ("reg.example:5000/img", "Always"), ("reg.example:5000/img:v1", "IfNotPresent"),
-            ("IMG:x", "IfNotPresent"), ("", "IfNotPresent"), ("IMG", "IfNotPresent"),
+            ("img", "Always"),
+            ("img:latest", "Always"),
+            ("img:v1", "IfNotPresent"),
+            ("reg.example:5000/img", "Always"),
+            ("reg.example:5000/img:v1", "IfNotPresent"),
+            ("IMG:x", "IfNotPresent"),
+            ("", "IfNotPresent"),
+            ("IMG", "IfNotPresent"),
         ] {
             assert_eq!(pull_policy(image), want, "{image}");
         }

@@ -8,22 +8,52 @@ use crate::{codec, testdata::writes};
 
 /// Parts of a stored object that no default makes.
 const OTHERS: &[&str] = &[
-    "metadata", "status", "kind", "apiVersion",
+    "metadata",
+    "status",
+    "kind",
+    "apiVersion",
     // admission
-    "spec.priority", "spec.preemptionPolicy", "spec.tolerations", "spec.serviceAccount",
-    "spec.serviceAccountName", "spec.volumes", "spec.storageClassName", "spec.ingressClassName",
-    "spec.overhead", "spec.nodeSelector",
+    "spec.priority",
+    "spec.preemptionPolicy",
+    "spec.tolerations",
+    "spec.serviceAccount",
+    "spec.serviceAccountName",
+    "spec.volumes",
+    "spec.storageClassName",
+    "spec.ingressClassName",
+    "spec.overhead",
+    "spec.nodeSelector",
     // strategies
-    "spec.clusterIP", "spec.clusterIPs", "spec.ipFamilies", "spec.ipFamilyPolicy",
-    "spec.healthCheckNodePort", "spec.finalizers", "spec.taints", "spec.selector", "stringData",
-    "data", "secrets", "spec.dataSource", "spec.dataSourceRef", "spec.template.metadata.labels",
-    "spec.groups", "spec.username", "spec.uid", "spec.extra",
+    "spec.clusterIP",
+    "spec.clusterIPs",
+    "spec.ipFamilies",
+    "spec.ipFamilyPolicy",
+    "spec.healthCheckNodePort",
+    "spec.finalizers",
+    "spec.taints",
+    "spec.selector",
+    "stringData",
+    "data",
+    "secrets",
+    "spec.dataSource",
+    "spec.dataSourceRef",
+    "spec.template.metadata.labels",
+    "spec.groups",
+    "spec.username",
+    "spec.uid",
+    "spec.extra",
     // switched off
-    "spec.partitionTypeAttribute", "spec.skipNodeOperations", "spec.imagePullSecrets",
+    "spec.partitionTypeAttribute",
+    "spec.skipNodeOperations",
+    "spec.imagePullSecrets",
 ];
 /// Fields anywhere that admission, strategies or switched-off features decide about.
 const ANYWHERE: &[&str] = &[
-    "volumeMounts", "nodePort", "deprecatedTopology", "nodeAllocatableResources", "lifecycle",
+    "volumeMounts",
+    "nodePort",
+    "deprecatedTopology",
+    "nodeAllocatableResources",
+    "lifecycle",
     "labelSelector",
 ];
 
@@ -68,7 +98,7 @@ fn recorded_creates_get_the_originals_defaults() {
         if row.case.starts_with("access/")
             || row.case.contains("/map-")
             || row.case.contains("apparmor")
-         {
+        {
             continue;
         }
         let gvk = Gvk { group: &row.group, version: &row.version, kind: &row.kind };

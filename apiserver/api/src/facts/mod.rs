@@ -20,8 +20,8 @@ use std::{collections::HashMap, io::Read, sync::OnceLock};
 pub use self::{
     resource::{Column, Gvk, Resource, Subresource, split_api_version},
     types::{
-        Embed, Field, List, ListType, Map, Member, Name, Node, Omit, Scalar, Struct, Ty, Type, TypeId,
-        Types, Unknown,
+        Embed, Field, List, ListType, Map, Member, Name, Node, Omit, Scalar, Struct, Ty, Type,
+        TypeId, Types, Unknown,
     },
 };
 
@@ -59,18 +59,13 @@ pub(crate) fn inflate(gz: &[u8]) -> String {
 
 impl Registry {
     /// Assembles a registry; kinds are (group, version, kind) with the type of each.
-    fn new(
-        types: Types,
-        resources: Vec<Resource>,
-        kinds: Vec<(Gvk<'static>, TypeId)>,
-    ) -> Registry {
+    fn new(types: Types, resources: Vec<Resource>, kinds: Vec<(Gvk<'static>, TypeId)>) -> Registry {
         let by_plural = resources
             .iter()
             .enumerate()
             .map(|(i, r)| ((r.group, r.version, r.plural), i))
             .collect();
-        let by_kind =
-            kinds.into_iter().map(|(k, ty)| ((k.group, k.version, k.kind), ty)).collect();
+        let by_kind = kinds.into_iter().map(|(k, ty)| ((k.group, k.version, k.kind), ty)).collect();
         Registry { types, resources, by_plural, by_kind }
     }
 
@@ -101,9 +96,9 @@ impl Registry {
 
     /// Every kind with its type, in no order.
     pub fn kinds(&self) -> impl Iterator<Item = (Gvk<'static>, Ty<'_>)> {
-        self.by_kind.iter().map(|((group, version, kind), id)| {
-            (Gvk { group, version, kind }, self.types.at(*id))
-        })
+        self.by_kind
+            .iter()
+            .map(|((group, version, kind), id)| (Gvk { group, version, kind }, self.types.at(*id)))
     }
 
     /// The type with this id.

@@ -190,13 +190,18 @@ fn build_type(raw: RawType<'static>) -> Type {
     let node = match raw.k {
         's' => Node::Struct(
             Struct {
-            fields: raw.f.into_iter().map(build_field).collect(),
-            embeds: raw.x.iter().map(|(number, ty)| Embed { number: *number, ty: TypeId(*ty) })
-                .collect(),
-            atomic: raw.a,
-            members: Vec::new(),
-            unknown: Unknown::Reject,
-        }.order()),
+                fields: raw.f.into_iter().map(build_field).collect(),
+                embeds: raw
+                    .x
+                    .iter()
+                    .map(|(number, ty)| Embed { number: *number, ty: TypeId(*ty) })
+                    .collect(),
+                atomic: raw.a,
+                members: Vec::new(),
+                unknown: Unknown::Reject,
+            }
+            .order(),
+        ),
         'l' => Node::List(List {
             elem: TypeId(raw.e),
             list_type: match raw.l {

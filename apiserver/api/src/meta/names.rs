@@ -119,7 +119,9 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 out.push("prefix part must be non-empty".to_owned());
             } else {
-                out.extend(subdomain(prefix, "bytes").iter().map(|why| format!("prefix part {why}")));
+                out.extend(
+                    subdomain(prefix, "bytes").iter().map(|why| format!("prefix part {why}")),
+                );
             }
             *name
         }

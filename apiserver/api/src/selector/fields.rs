@@ -115,7 +115,9 @@ fn unescape(text: &str) -> Result<String, Error> {
                 escaped = false;
             }
             _ if escaped => {
-                return Err(Error(format!("invalid field selector: invalid escape sequence: \\{c}")));
+                return Err(Error(format!(
+                    "invalid field selector: invalid escape sequence: \\{c}"
+                )));
             }
             '\\' => escaped = true,
             ',' | '=' => {
@@ -148,7 +150,10 @@ mod tests {
     #[test]
     fn complaints_have_the_originals_words() {
         for (text, want) in [
-            ("metadata.name", "invalid selector: 'metadata.name'; can't understand 'metadata.name'"),
+            (
+                "metadata.name",
+                "invalid selector: 'metadata.name'; can't understand 'metadata.name'",
+            ),
             (r"a=\x", r"invalid field selector: invalid escape sequence: \x"),
             ("a=b=c", "invalid field selector: unescaped character in value: 61"),
         ] {

@@ -32,8 +32,14 @@ pub(super) enum Token {
 }
 
 const SIGNS: [(&str, Token); 9] = [
-    ("==", Token::DoubleEquals), ("!=", Token::NotEquals), ("=", Token::Equals), ("!", Token::Not),
-    ("(", Token::Open), (")", Token::Close), (",", Token::Comma), (">", Token::Greater),
+    ("==", Token::DoubleEquals),
+    ("!=", Token::NotEquals),
+    ("=", Token::Equals),
+    ("!", Token::Not),
+    ("(", Token::Open),
+    (")", Token::Close),
+    (",", Token::Comma),
+    (">", Token::Greater),
     ("<", Token::Less),
 ];
 

@@ -95,7 +95,8 @@ impl<'a> Parser<'a> {
                 (Token::Word | Token::Not, _) => {}
                 (Token::End, _) => return Ok(out),
                 (_, text) => {
-                    let why = format!("found '{text}', expected: !, identifier, or 'end of string'");
+                    let why =
+                        format!("found '{text}', expected: !, identifier, or 'end of string'");
                     return Err(Error(why));
                 }
             }

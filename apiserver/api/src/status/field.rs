@@ -272,6 +272,9 @@ mod tests {
             assert_eq!(error.to_string(), want);
         }
         let known = FieldError::not_supported("a", "x", &["y", "z"]);
-        assert_eq!(known.to_string(), "a: Unsupported value: \"x\": supported values: \"y\", \"z\"");
+        assert_eq!(
+            known.to_string(),
+            "a: Unsupported value: \"x\": supported values: \"y\", \"z\""
+        );
     }
 }

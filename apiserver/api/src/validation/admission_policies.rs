@@ -15,8 +15,27 @@ use crate::meta;
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 /// Names that are no identifiers in CEL.
 const RESERVED: [&str; 21] = [
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function",
-    "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while",
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 /// Operations that a mutating policy may be about.
 const MUTATED: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
@@ -104,10 +123,8 @@ fn param_kind(kind: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
     let complaints = meta::dns1035_label(&name.to_lowercase());
     if !complaints.is_empty() {
-        let why = format!(
-            "may have mixed case, but should otherwise match: {}",
-            complaints.join(",")
-        );
+        let why =
+            format!("may have mixed case, but should otherwise match: {}", complaints.join(","));
         errors.invalid(&at, name, &why);
     }
 }
@@ -246,7 +263,8 @@ fn mutation(one: &Value, path: &Path<'_>, errors: &mut Errors) {
         errors.not_supported(&at, kind, &["ApplyConfiguration", "JSONPatch"]);
         return;
     }
-    for (name, field) in fields {
+    let (own, others): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, _)| *name == kind);
+    for (name, field) in own.into_iter().chain(others) {
         let under = path.child(field);
         match (name == kind, has(one, field)) {
             (true, false) => {

@@ -4,9 +4,9 @@
 use serde_json::Value;
 
 use super::{
-    check::{Errors, Path, at, get, has, int, list, text},
+    check::{Errors, Path, at, get, has, int, text},
     core::pod,
-    metadata, selectors,
+    selectors,
 };
 
 /// A number or a percentage.
@@ -33,7 +33,7 @@ pub(super) fn not_above_all(value: &Value, path: &Path<'_>, errors: &mut Errors)
 }
 
 /// A number or percentage as a number; percentages count by their number.
-fn amount(value: &Value) -> i64 {
+pub(super) fn amount(value: &Value) -> i64 {
     let percent = value.as_str().and_then(|t| t.strip_suffix('%')).and_then(|t| t.parse().ok());
     percent.or(value.as_i64()).unwrap_or(0)
 }
@@ -72,7 +72,7 @@ pub(super) fn deployment(object: &Value, errors: &mut Errors) {
     }
 }
 
-fn template(spec: &Value, path: &Path<'_>, noun: &str, errors: &mut Errors) {
+pub(super) fn template(spec: &Value, path: &Path<'_>, noun: &str, errors: &mut Errors) {
     let template = get(spec, "template");
     let under = path.child("template");
     if crate::selector::Labels::from_selector(get(spec, "selector")).is_err() {
@@ -108,7 +108,10 @@ fn strategy(strategy: &Value, path: &Path<'_>, errors: &mut Errors) {
             let shown = format!(
                 "{{\"Type\":{},\"RollingUpdate\":{}}}",
                 Value::from(other),
-                go_rolling(rolling, &[("MaxUnavailable", "maxUnavailable"), ("MaxSurge", "maxSurge")])
+                go_rolling(
+                    rolling,
+                    &[("MaxUnavailable", "maxUnavailable"), ("MaxSurge", "maxSurge")]
+                )
             );
             errors.not_supported(path, Value::Null, &known);
             if let Some(last) = errors.0.last_mut() {
@@ -119,7 +122,7 @@ fn strategy(strategy: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// A rolling update with the names of Go's own fields.
-fn go_rolling(rolling: &Value, fields: &[(&str, &str)]) -> String {
+pub(super) fn go_rolling(rolling: &Value, fields: &[(&str, &str)]) -> String {
     if rolling.is_null() {
         return "null".to_owned();
     }
@@ -154,8 +157,16 @@ fn deployment_status(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::new("status");
     counts(
         now,
-        &["observedGeneration", "replicas", "updatedReplicas", "terminatingReplicas",
-            "readyReplicas", "availableReplicas", "unavailableReplicas", "collisionCount"],
+        &[
+            "observedGeneration",
+            "replicas",
+            "updatedReplicas",
+            "terminatingReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "unavailableReplicas",
+            "collisionCount",
+        ],
         &path,
         errors,
     );
@@ -170,13 +181,13 @@ fn deployment_status(new: &Value, old: &Value, errors: &mut Errors) {
 }
 
 /// Numbers that must not be negative.
-fn counts(status: &Value, keys: &[&str], path: &Path<'_>, errors: &mut Errors) {
+pub(super) fn counts(status: &Value, keys: &[&str], path: &Path<'_>, errors: &mut Errors) {
     for key in keys {
         errors.not_negative(&path.child(key), int(status, key));
     }
 }
 
-fn not_above(
+pub(super) fn not_above(
     status: &Value,
     key: &str,
     most: i64,
@@ -190,7 +201,7 @@ fn not_above(
     }
 }
 
-fn collisions(now: &Value, before: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(super) fn collisions(now: &Value, before: &Value, path: &Path<'_>, errors: &mut Errors) {
     if let Some(old) = int(before, "collisionCount") {
         let new = int(now, "collisionCount").unwrap_or(0);
         if new < old {
@@ -208,8 +219,14 @@ pub(super) fn replicas_status(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::new("status");
     counts(
         now,
-        &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas",
-            "terminatingReplicas", "observedGeneration"],
+        &[
+            "replicas",
+            "fullyLabeledReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "terminatingReplicas",
+            "observedGeneration",
+        ],
         &path,
         errors,
     );
@@ -271,7 +288,10 @@ pub(super) fn daemon_set(object: &Value, errors: &mut Errors) {
             let shown = format!(
                 "{{\"Type\":{},\"RollingUpdate\":{}}}",
                 Value::from(other),
-                go_rolling(rolling, &[("MaxUnavailable", "maxUnavailable"), ("MaxSurge", "maxSurge")])
+                go_rolling(
+                    rolling,
+                    &[("MaxUnavailable", "maxUnavailable"), ("MaxSurge", "maxSurge")]
+                )
             );
             errors.not_supported(&under, Value::Null, &["RollingUpdate", "OnDelete"]);
             if let Some(last) = errors.0.last_mut() {
@@ -310,158 +330,20 @@ pub(super) fn daemon_set_update(new: &Value, old: &Value, errors: &mut Errors) {
     let (now, before) = (get(new, "status"), get(old, "status"));
     if now != before {
         let path = Path::new("status");
-        let keys = ["currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled",
-            "numberReady", "observedGeneration", "updatedNumberScheduled", "numberAvailable",
-            "numberUnavailable", "collisionCount"];
+        let keys = [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+            "collisionCount",
+        ];
         counts(now, &keys, &path, errors);
         collisions(now, before, &path, errors);
     }
-}
-
-/// A new StatefulSet.
-pub(super) fn stateful_set(object: &Value, errors: &mut Errors) {
-    let spec = get(object, "spec");
-    let path = Path::new("spec");
-    let policy = text(spec, "podManagementPolicy");
-    match policy {
-        "" => errors.required(&path.child("podManagementPolicy"), ""),
-        "OrderedReady" | "Parallel" => {}
-        other => {
-            let why = "must be 'OrderedReady' or 'Parallel'";
-            errors.invalid(&path.child("podManagementPolicy"), other, why);
-        }
-    }
-    stateful_strategy(get(spec, "updateStrategy"), &path.child("updateStrategy"), errors);
-    retention(get(spec, "persistentVolumeClaimRetentionPolicy"), &path, errors);
-    errors.not_negative(&path.child("replicas"), int(spec, "replicas"));
-    errors.not_negative(&path.child("minReadySeconds"), int(spec, "minReadySeconds"));
-    let ordinals = path.child("ordinals");
-    errors.not_negative(&ordinals.child("start"), int(get(spec, "ordinals"), "start"));
-    let service = text(spec, "serviceName");
-    if !service.is_empty() {
-        errors.complaints(&path.child("serviceName"), service, crate::meta::dns1123_label(service));
-    }
-    selectors::workload(spec, &path, "statefulset", errors);
-    claim_templates(spec, &path, errors);
-    template(&with_claims(spec), &path, "StatefulSet", errors);
-}
-
-/// The spec with a volume in its template for each claim: the pods will have them.
-fn with_claims(spec: &Value) -> Value {
-    let mut out = spec.clone();
-    let names = list(spec, "volumeClaimTemplates").iter().map(|c| text(get(c, "metadata"), "name"));
-    let own = spec.pointer("/template/spec/volumes").and_then(Value::as_array);
-    let taken = |name: &str| own.into_iter().flatten().any(|v| text(v, "name") == name);
-    let extra: Vec<Value> = names
-        .filter(|name| !name.is_empty() && !taken(name))
-        .map(|name| serde_json::json!({"name": name, "persistentVolumeClaim": {"claimName": name}}))
-        .collect();
-    let pod = out.pointer_mut("/template/spec").and_then(Value::as_object_mut);
-    if let Some(pod) = pod.filter(|_| !extra.is_empty()) {
-        let volumes = pod.entry("volumes").or_insert_with(|| Value::Array(Vec::new()));
-        if let Some(volumes) = volumes.as_array_mut() {
-            volumes.extend(extra);
-        }
-    }
-    out
-}
-
-fn stateful_strategy(strategy: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let rolling = get(strategy, "rollingUpdate");
-    let under = path.child("rollingUpdate");
-    let fields = [("Partition", "partition"), ("MaxUnavailable", "maxUnavailable")];
-    match text(strategy, "type") {
-        "" => errors.required(path, ""),
-        "OnDelete" => {
-            if !rolling.is_null() {
-                let why = "only allowed for updateStrategy 'RollingUpdate'";
-                errors.invalid_raw(&under, go_rolling(rolling, &fields), why);
-            }
-        }
-        "RollingUpdate" => {
-            errors.not_negative(&under.child("partition"), int(rolling, "partition"));
-            let most = get(rolling, "maxUnavailable");
-            let at = under.child("maxUnavailable");
-            if !most.is_null() {
-                int_or_percent(most, &at, errors);
-                if amount(most) == 0 {
-                    errors.invalid(&at, most.clone(), "cannot be 0");
-                }
-                not_above_all(most, &at, errors);
-            }
-        }
-        other => {
-            let shown = format!(
-                "{{\"Type\":{},\"RollingUpdate\":{}}}",
-                Value::from(other),
-                go_rolling(rolling, &fields)
-            );
-            errors.invalid_raw(path, shown, "must be 'RollingUpdate' or 'OnDelete'");
-        }
-    }
-}
-
-fn retention(policy: &Value, path: &Path<'_>, errors: &mut Errors) {
-    if policy.is_null() {
-        return;
-    }
-    let path = path.child("persistentVolumeClaimRetentionPolicy");
-    for key in ["whenDeleted", "whenScaled"] {
-        errors.one_of(&path.child(key), text(policy, key), &["Retain", "Delete"]);
-    }
-}
-
-fn claim_templates(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let path = path.child("volumeClaimTemplates");
-    for (at, claim) in list(spec, "volumeClaimTemplates").iter().enumerate() {
-        let path = path.index(at);
-        super::core::volume_claim::spec(get(claim, "spec"), &path.child("spec"), errors);
-    }
-}
-
-/// A changed StatefulSet: of its spec, only what scales, replaces or keeps pods may change.
-pub(super) fn stateful_set_update(new: &Value, old: &Value, errors: &mut Errors) {
-    let (now, before) = (get(new, "spec"), get(old, "spec"));
-    if now != before {
-        stateful_set(new, errors);
-        let fixed = |spec: &Value| {
-            let mut copy = spec.clone();
-            for key in ["replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
-                "persistentVolumeClaimRetentionPolicy", "minReadySeconds"]
-            {
-                if let Some(map) = copy.as_object_mut() {
-                    map.remove(key);
-                }
-            }
-            copy
-        };
-        if fixed(now) != fixed(before) {
-            let why = "updates to statefulset spec for fields other than 'replicas', 'ordinals', \
-                       'template', 'updateStrategy', 'revisionHistoryLimit', \
-                       'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
-            errors.forbidden(&Path::new("spec"), why);
-        }
-    }
-    stateful_status(new, old, errors);
-}
-
-fn stateful_status(new: &Value, old: &Value, errors: &mut Errors) {
-    let (now, before) = (get(new, "status"), get(old, "status"));
-    if now == before {
-        return;
-    }
-    let path = Path::new("status");
-    let keys = ["replicas", "readyReplicas", "currentReplicas", "updatedReplicas",
-        "availableReplicas", "observedGeneration", "collisionCount"];
-    counts(now, &keys, &path, errors);
-    let whole = int(now, "replicas").unwrap_or(0);
-    for key in ["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"] {
-        not_above(now, key, whole, "cannot be greater than status.replicas", &path, errors);
-    }
-    let ready = int(now, "readyReplicas").unwrap_or(0);
-    let why = "cannot be greater than status.readyReplicas";
-    not_above(now, "availableReplicas", ready, why, &path, errors);
-    collisions(now, before, &path, errors);
 }
 
 /// A ControllerRevision: its data stays.
@@ -476,9 +358,4 @@ pub(super) fn revision(object: &Value, errors: &mut Errors) {
 pub(super) fn revision_update(new: &Value, old: &Value, errors: &mut Errors) {
     revision(new, errors);
     errors.immutable(&Path::new("data"), get(new, "data"), get(old, "data"));
-}
-
-/// The name of a StatefulSet is part of its pods' host names.
-pub(super) fn stateful_name(name: &str, prefix: bool) -> Vec<String> {
-    metadata::label(name, prefix)
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     batch_policies,
-    check::{Errors, Path, at, get, has, int, list, text},
+    check::{Errors, Path, at, get, has, int, text},
     core::pod,
     metadata, selectors,
 };
@@ -65,9 +65,14 @@ fn matches(object: &Value, path: &Path<'_>, errors: &mut Errors) {
 
 /// What holds for a Job and for the template of one.
 pub(super) fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
-    for key in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit",
-        "ttlSecondsAfterFinished", "backoffLimitPerIndex"]
-    {
+    for key in [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+    ] {
         errors.not_negative(&path.child(key), int(spec, key));
     }
     indexed(spec, path, errors);
@@ -179,8 +184,8 @@ fn stays(now: &Value, before: &Value, path: &Path<'_>, errors: &mut Errors) {
             errors.invalid(&path.child("completions"), value, "field is immutable");
         }
     }
-    for key in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy",
-        "successPolicy"]
+    for key in
+        ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
     {
         errors.immutable(&path.child(key), get(now, key), get(before, key));
     }
@@ -195,16 +200,22 @@ fn template_stays(now: &Value, before: &Value, path: &Path<'_>, errors: &mut Err
         if !suspended {
             return copy;
         }
-        for pointer in ["/metadata/labels", "/metadata/annotations", "/spec/nodeSelector",
-            "/spec/affinity", "/spec/tolerations", "/spec/schedulingGates"]
-        {
+        for pointer in [
+            "/metadata/labels",
+            "/metadata/annotations",
+            "/spec/nodeSelector",
+            "/spec/affinity",
+            "/spec/tolerations",
+            "/spec/schedulingGates",
+        ] {
             let (parent, key) = pointer.rsplit_once('/').expect("a pointer has a slash");
             if let Some(map) = copy.pointer_mut(parent).and_then(Value::as_object_mut) {
                 map.remove(key);
             }
         }
         for key in ["containers", "initContainers"] {
-            let containers = copy.pointer_mut(&format!("/spec/{key}")).and_then(Value::as_array_mut);
+            let containers =
+                copy.pointer_mut(&format!("/spec/{key}")).and_then(Value::as_array_mut);
             for container in containers.into_iter().flatten() {
                 if let Some(map) = container.as_object_mut() {
                     map.remove("resources");
@@ -220,6 +231,5 @@ fn template_stays(now: &Value, before: &Value, path: &Path<'_>, errors: &mut Err
 
 /// Names of Jobs: their pods and indexes need room.
 pub(super) fn job_name(name: &str, prefix: bool) -> Vec<String> {
-    let _ = list;
     metadata::subdomain(name, prefix)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::check::{Errors, Path, at, get, has, int, list, text, texts};
+use super::check::{Errors, Path, at, get, has, int, list, text};
 use crate::meta;
 
 /// What a rule may do.
@@ -145,7 +145,6 @@ pub(super) fn success(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     for (at, rule) in rules.iter().enumerate() {
         success_rule(spec, rule, &path.index(at), errors);
     }
-    let _ = texts;
 }
 
 fn go_policy(policy: &Value) -> String {
@@ -209,8 +208,10 @@ fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
     for part in text.split(',') {
         let ends: Vec<&str> = part.split('-').collect();
         if ends.len() > 2 {
-            return Err(format!("the fragment {part:?} violates the requirement that an index \
-                                interval can have at most two parts separated by '-'"));
+            return Err(format!(
+                "the fragment {part:?} violates the requirement that an index \
+                                interval can have at most two parts separated by '-'"
+            ));
         }
         let first = number(ends[0])?;
         if let Some(previous) = previous.filter(|previous| *previous >= first) {

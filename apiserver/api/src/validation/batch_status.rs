@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     batch_policies::omitted,
-    check::{Errors, Path, at, get, has, int, list, shown, text},
+    check::{Errors, Path, at, get, has, int, list, text},
 };
 
 fn holds(job: &Value, condition: &str) -> bool {
@@ -23,8 +23,8 @@ pub(super) fn job(new: &Value, old: &Value, errors: &mut Errors) {
     for key in ["active", "succeeded", "failed", "ready", "terminating"] {
         errors.not_negative(&path.child(key), int(now, key));
     }
-    terminal(new, old, &path, errors);
     times(new, old, &path, errors);
+    terminal(new, old, &path, errors);
     let indexed = at(new, "/spec/completionMode") == "Indexed";
     for key in ["failed", "succeeded"] {
         let (count, past) = (int(now, key).unwrap_or(0), int(before, key).unwrap_or(0));
@@ -66,11 +66,16 @@ fn terminal(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     if !complete && !failed {
         return;
     }
-    for key in ["active", "terminating"] {
+    let idle = |key: &str, errors: &mut Errors| {
         if let Some(count) = int(now, key).filter(|count| *count > 0) {
-            errors.invalid(&path.child(key), count, &format!("{key}>0 is invalid for finished job"));
+            errors.invalid(
+                &path.child(key),
+                count,
+                &format!("{key}>0 is invalid for finished job"),
+            );
         }
-    }
+    };
+    idle("active", errors);
     let uncounted = get(now, "uncountedTerminatedPods");
     let left = ["succeeded", "failed"].iter().any(|key| !list(uncounted, key).is_empty());
     if left {
@@ -82,7 +87,7 @@ fn terminal(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
         let why = "must be empty for finished job";
         errors.invalid_raw(&path.child("uncountedTerminatedPods"), value, why);
     }
-    let _ = shown;
+    idle("terminating", errors);
 }
 
 fn times(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {

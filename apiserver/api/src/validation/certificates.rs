@@ -12,10 +12,29 @@ use crate::meta;
 
 /// What a certificate may be used for.
 const USAGES: [&str; 23] = [
-    "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign",
-    "data encipherment", "decipher only", "digital signature", "email protection", "encipher only",
-    "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment",
-    "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping",
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
 ];
 /// Seconds that a certificate must last.
 const SHORTEST: i64 = 600;
@@ -53,11 +72,13 @@ fn usages(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     if list(spec, "usages").is_empty() {
         errors.required(&path, "");
     }
-    let mut seen = Vec::new();
     for (at, usage) in texts(spec, "usages").enumerate() {
         if !USAGES.contains(&usage) {
             errors.not_supported(&path.index(at), usage, &USAGES);
         }
+    }
+    let mut seen = Vec::new();
+    for (at, usage) in texts(spec, "usages").enumerate() {
         if seen.contains(&usage) {
             errors.duplicate(&path.index(at), usage);
         }
@@ -199,9 +220,11 @@ pub(super) fn pod_request(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     let path = Path::new("spec");
     signer::name(text(spec, "signerName"), &path.child("signerName"), errors);
-    for (name, uid) in
-        [("podName", "podUID"), ("serviceAccountName", "serviceAccountUID"), ("nodeName", "nodeUID")]
-    {
+    for (name, uid) in [
+        ("podName", "podUID"),
+        ("serviceAccountName", "serviceAccountUID"),
+        ("nodeName", "nodeUID"),
+    ] {
         let value = text(spec, name);
         errors.complaints(&path.child(name), value, meta::dns1123_subdomain(value));
         if text(spec, uid).is_empty() {
@@ -209,7 +232,8 @@ pub(super) fn pod_request(object: &Value, errors: &mut Errors) {
         }
     }
     let seconds = int(spec, "maxExpirationSeconds").unwrap_or(0);
-    let most = if text(spec, "signerName").starts_with("kubernetes.io/") { 86_400 } else { 7_862_400 };
+    let most =
+        if text(spec, "signerName").starts_with("kubernetes.io/") { 86_400 } else { 7_862_400 };
     if !(3600..=most).contains(&seconds) {
         let why = format!("must be in the range [3600, {most}]");
         errors.invalid(&path.child("maxExpirationSeconds"), seconds, &why);
@@ -223,8 +247,8 @@ pub(super) fn pod_request(object: &Value, errors: &mut Errors) {
     }
     let (stub, key) = (has(spec, "stubPKCS10Request"), has(spec, "pkixPublicKey"));
     if stub == key || key != has(spec, "proofOfPossession") {
-        let why = "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be \
-                   set";
+        let why = "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must \
+                   be set";
         errors.0.push(omitted(&path, why));
     }
 }

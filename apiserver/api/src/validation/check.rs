@@ -60,11 +60,25 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// The errors found so far.
+/// The errors found so far, and those that come last: upstream checks what its types' tags declare
+/// after all that is written by hand.
 #[derive(Default)]
-pub(super) struct Errors(pub(super) Vec<FieldError>);
+pub(super) struct Errors(pub(super) Vec<FieldError>, Vec<FieldError>);
 
 impl Errors {
+    /// All errors in upstream's order.
+    pub(super) fn finish(mut self) -> Vec<FieldError> {
+        self.0.append(&mut self.1);
+        self.0
+    }
+
+    /// Runs a check whose errors come last.
+    pub(super) fn late(&mut self, check: impl FnOnce(&mut Errors)) {
+        let mut errors = Errors::default();
+        check(&mut errors);
+        self.1.append(&mut errors.0);
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.0.len()

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     batch::job_spec,
     check::{Errors, Path, get, has, int, text},
-    metadata, selectors,
+    selectors,
 };
 
 /// Longest name: a Job's name adds eleven characters.
@@ -16,7 +16,8 @@ pub(super) fn create(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     let path = Path::new("spec");
     schedule(spec, &path, errors);
-    errors.not_negative(&path.child("startingDeadlineSeconds"), int(spec, "startingDeadlineSeconds"));
+    errors
+        .not_negative(&path.child("startingDeadlineSeconds"), int(spec, "startingDeadlineSeconds"));
     zone(spec, &path, errors);
     let policy = path.child("concurrencyPolicy");
     match text(spec, "concurrencyPolicy") {
@@ -26,6 +27,12 @@ pub(super) fn create(object: &Value, errors: &mut Errors) {
     template(get(spec, "jobTemplate"), &path.child("jobTemplate"), errors);
     for key in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         errors.not_negative(&path.child(key), int(spec, key));
+    }
+    let name = text(get(object, "metadata"), "name");
+    if name.len() > NAME {
+        let metadata = Path::new("metadata");
+        let why = format!("must be no more than {NAME} characters");
+        errors.invalid(&metadata.child("name"), name, &why);
     }
 }
 
@@ -46,7 +53,7 @@ fn schedule(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let schedule = text(spec, "schedule");
     let at = path.child("schedule");
     if schedule.is_empty() {
-        errors.required(&at, "");
+        errors.late(|errors| errors.required(&at, ""));
         return;
     }
     if schedule.contains("TZ") {
@@ -174,15 +181,6 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {
     if get(new, "spec") != get(old, "spec") {
         create(new, errors);
     }
-}
-
-/// Names of CronJobs are short.
-pub(super) fn name(name: &str, prefix: bool) -> Vec<String> {
-    let mut out = metadata::subdomain(name, prefix);
-    if name.len() > NAME && !prefix {
-        out.push(format!("must be no more than {NAME} characters"));
-    }
-    out
 }
 
 #[cfg(test)]

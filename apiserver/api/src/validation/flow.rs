@@ -61,14 +61,14 @@ pub(super) fn level(object: &Value, errors: &mut Errors) {
     }
     match kind {
         "Exempt" => {
-            if has(spec, "limited") {
-                errors.forbidden(&path.child("limited"), "");
-            }
             shares(get(spec, "exempt"), &path.child("exempt"), errors);
+            if has(spec, "limited") {
+                errors.late(|errors| errors.forbidden(&path.child("limited"), ""));
+            }
         }
         "Limited" => {
             if has(spec, "exempt") {
-                errors.forbidden(&path.child("exempt"), "");
+                errors.late(|errors| errors.forbidden(&path.child("exempt"), ""));
             }
             let limited = get(spec, "limited");
             let under = path.child("limited");
@@ -106,7 +106,7 @@ fn limited(limited: &Value, path: &Path<'_>, errors: &mut Errors) {
     match text(response, "type") {
         "Reject" => {
             if !queuing.is_null() {
-                errors.forbidden(&under, "");
+                errors.late(|errors| errors.forbidden(&under, ""));
             }
         }
         "Queue" => {

@@ -58,10 +58,10 @@ fn host_name(host: &str, path: &Path<'_>, errors: &mut Errors) {
         let rest = host.strip_prefix("*.").unwrap_or_default();
         if rest.is_empty() || !meta::dns1123_subdomain(rest).is_empty() {
             let why = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS \
-                       subdomain, which must consist of lower case alphanumeric characters, '-' or \
-                       '.' and end with an alphanumeric character (e.g. '*.example.com', regex used \
-                       for validation is \
-                       '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+                       subdomain, which must consist of lower case alphanumeric characters, '-' \
+                       or '.' and end with an alphanumeric character (e.g. '*.example.com', regex \
+                       used for validation is \
+                       '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*'";
             errors.invalid(path, host, why);
         }
         return;
@@ -228,7 +228,15 @@ pub(super) fn ingress_class(object: &Value, errors: &mut Errors) {
         return;
     }
     let path = path.child("parameters");
-    typed(parameters, &path, errors);
+    for key in ["kind", "name"] {
+        if text(parameters, key).is_empty() {
+            errors.late(|errors| errors.required(&path.child(key), ""));
+        }
+    }
+    let mut others = Errors::default();
+    typed(parameters, &path, &mut others);
+    let required = |error: &crate::status::FieldError| error.kind == crate::status::Kind::Required;
+    errors.0.extend(others.0.into_iter().filter(|error| !required(error)));
     let (scope, namespace) = (text(parameters, "scope"), get(parameters, "namespace").as_str());
     let at = path.child("namespace");
     match scope {

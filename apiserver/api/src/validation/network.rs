@@ -28,6 +28,7 @@ pub(super) fn endpoint_slice(object: &Value, errors: &mut Errors) {
         "" => errors.required(&path, ""),
         kind => errors.one_of(&path, kind, &["FQDN", "IPv4", "IPv6"]),
     }
+    slice_ports(object, errors);
     let path = Path::new("endpoints");
     let all = list(object, "endpoints");
     if all.len() > MOST_ENDPOINTS {
@@ -36,17 +37,13 @@ pub(super) fn endpoint_slice(object: &Value, errors: &mut Errors) {
     for (index, endpoint) in all.iter().enumerate() {
         self::endpoint(endpoint, kind, &path.index(index), errors);
     }
-    slice_ports(object, errors);
 }
 
 fn endpoint(endpoint: &Value, kind: &str, path: &Path<'_>, errors: &mut Errors) {
     let all = list(endpoint, "addresses");
     let under = path.child("addresses");
     if all.is_empty() {
-        errors.required(&under, "must contain at least 1 address");
-        if let Some(last) = errors.0.last_mut() {
-            last.detail.clear();
-        }
+        errors.late(|errors| errors.required(&under, ""));
     } else if all.len() > MOST_ADDRESSES {
         errors.too_many(&under, all.len(), MOST_ADDRESSES);
     }
@@ -251,9 +248,8 @@ fn ip_block(block: &Value, path: &Path<'_>, errors: &mut Errors) {
         return;
     }
     // Odd but readable ranges only get a warning.
-    let lenient = |text: &str| {
-        addresses::cidr_complaint(text).filter(|why| !why.contains("beyond"))
-    };
+    let lenient =
+        |text: &str| addresses::cidr_complaint(text).filter(|why| !why.contains("beyond"));
     if let Some(why) = lenient(range) {
         errors.invalid(&path.child("cidr"), range, &why);
         return;
@@ -293,6 +289,10 @@ pub(super) fn ip_address(object: &Value, errors: &mut Errors) {
     if !group.is_empty() {
         errors.complaints(&path.child("group"), group, meta::dns1123_subdomain(group));
     }
+    let namespace = text(parent, "namespace");
+    if !namespace.is_empty() {
+        errors.complaints(&path.child("namespace"), namespace, meta::path_segment(namespace));
+    }
     match text(parent, "resource") {
         "" => errors.required(&path.child("resource"), ""),
         name => errors.complaints(&path.child("resource"), name, meta::path_segment(name)),
@@ -300,10 +300,6 @@ pub(super) fn ip_address(object: &Value, errors: &mut Errors) {
     match text(parent, "name") {
         "" => errors.required(&path.child("name"), ""),
         name => errors.complaints(&path.child("name"), name, meta::path_segment(name)),
-    }
-    let namespace = text(parent, "namespace");
-    if !namespace.is_empty() {
-        errors.complaints(&path.child("namespace"), namespace, meta::path_segment(namespace));
     }
 }
 

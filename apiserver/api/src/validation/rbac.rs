@@ -34,10 +34,7 @@ fn rules(object: &Value, namespaced: bool, errors: &mut Errors) {
     for (at, rule) in list(object, "rules").iter().enumerate() {
         let path = path.index(at);
         if list(rule, "verbs").is_empty() {
-            errors.required(&path.child("verbs"), "verbs must contain at least one value");
-            if let Some(last) = errors.0.last_mut() {
-                last.detail.clear();
-            }
+            errors.late(|errors| errors.required(&path.child("verbs"), ""));
         }
         let urls = list(rule, "nonResourceURLs");
         if !urls.is_empty() {
@@ -48,8 +45,7 @@ fn rules(object: &Value, namespaced: bool, errors: &mut Errors) {
             }
             let others = ["apiGroups", "resources", "resourceNames"];
             if others.iter().any(|key| !list(rule, key).is_empty()) {
-                let why =
-                    "rules cannot apply to both regular resources and non-resource URLs";
+                let why = "rules cannot apply to both regular resources and non-resource URLs";
                 errors.invalid(&at, get(rule, "nonResourceURLs").clone(), why);
             }
             continue;
@@ -93,19 +89,23 @@ fn any_binding(object: &Value, kinds: &[&str], namespaced: bool, errors: &mut Er
     }
     errors.one_of(&path.child("kind"), text(role, "kind"), kinds);
     match text(role, "name") {
-        "" => errors.required(&path.child("name"), ""),
+        "" => {}
         name => errors.complaints(&path.child("name"), name, meta::path_segment(name)),
     }
     let path = Path::new("subjects");
     for (at, subject) in list(object, "subjects").iter().enumerate() {
         self::subject(subject, namespaced, &path.index(at), errors);
     }
+    if text(role, "name").is_empty() {
+        let path = Path::new("roleRef");
+        errors.late(|errors| errors.required(&path.child("name"), ""));
+    }
 }
 
 fn subject(subject: &Value, namespaced: bool, path: &Path<'_>, errors: &mut Errors) {
     let name = text(subject, "name");
     if name.is_empty() {
-        errors.required(&path.child("name"), "");
+        errors.late(|errors| errors.required(&path.child("name"), ""));
     }
     let group = text(subject, "apiGroup");
     match text(subject, "kind") {

@@ -12,8 +12,11 @@ use crate::{meta, quantity::Quantity};
 
 /// Types of metrics and the field of each.
 const METRICS: [(&str, &str); 5] = [
-    ("ContainerResource", "containerResource"), ("External", "external"), ("Object", "object"),
-    ("Pods", "pods"), ("Resource", "resource"),
+    ("ContainerResource", "containerResource"),
+    ("External", "external"),
+    ("Object", "object"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
 ];
 /// Longest period of a scaling policy.
 const LONGEST_PERIOD: i64 = 1800;
@@ -26,11 +29,11 @@ pub(super) fn autoscaler(object: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
     let least = int(spec, "minReplicas");
     if let Some(least) = least {
-        errors.not_negative(&path.child("minReplicas"), Some(least));
+        errors.late(|errors| errors.not_negative(&path.child("minReplicas"), Some(least)));
     }
     let most = int(spec, "maxReplicas").unwrap_or(0);
     if most < 1 {
-        errors.required(&path.child("maxReplicas"), "");
+        errors.late(|errors| errors.required(&path.child("maxReplicas"), ""));
     }
     if least.is_some_and(|least| most < least) {
         let why = "must be greater than or equal to `minReplicas`";
@@ -101,7 +104,9 @@ fn metric(metric: &Value, path: &Path<'_>, errors: &mut Errors) {
     let mut present = Vec::new();
     for (field, check) in [
         ("object", object_source as fn(&Value, &Path<'_>, &mut Errors)),
-        ("external", external_source), ("pods", pods_source), ("resource", resource_source),
+        ("external", external_source),
+        ("pods", pods_source),
+        ("resource", resource_source),
         ("containerResource", container_source),
     ] {
         let source = get(metric, field);

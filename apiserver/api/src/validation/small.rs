@@ -7,7 +7,6 @@ use super::{
     check::{Errors, Path, at, entries, get, has, int, list, text},
     core::pod::{amount, container_resource_name, huge_page, toleration},
     metadata,
-    selectors::shown_selector,
 };
 use crate::meta;
 
@@ -54,11 +53,10 @@ pub(super) fn priority_class(object: &Value, errors: &mut Errors) {
 pub(super) fn runtime_class(object: &Value, errors: &mut Errors) {
     let handler = text(object, "handler");
     let path = Path::new("handler");
-    if handler.is_empty() {
-        errors.required(&path, "");
-    } else {
-        errors.complaints(&path, handler, meta::dns1123_label(handler));
-    }
+    errors.late(|errors| match handler {
+        "" => errors.required(&path, ""),
+        handler => errors.complaints(&path, handler, meta::dns1123_label(handler)),
+    });
     let path = Path::new("overhead");
     let path = path.child("limits");
     for (name, value) in entries(get(object, "overhead"), "podFixed") {
@@ -80,7 +78,8 @@ pub(super) fn runtime_class(object: &Value, errors: &mut Errors) {
     for (at, one) in all.iter().enumerate() {
         if all[..at].contains(one) {
             let shown = format!(
-                "{{\"Key\":{},\"Operator\":{},\"Value\":{},\"Effect\":{},\"TolerationSeconds\":{}}}",
+                "{{\"Key\":{},\"Operator\":{},\"Value\":{},\"Effect\":{},\
+                 \"TolerationSeconds\":{}}}",
                 Value::from(text(one, "key")),
                 Value::from(text(one, "operator")),
                 Value::from(text(one, "value")),
@@ -123,9 +122,11 @@ pub(super) fn api_service(object: &Value, errors: &mut Errors) {
     let wanted = format!("{version}.{group}");
     if name != wanted {
         let metadata = Path::new("metadata");
-        errors.invalid(&metadata.child("name"), name, &format!(
-            "must be `spec.version+\".\"+spec.group`: {wanted:?}"
-        ));
+        errors.invalid(
+            &metadata.child("name"),
+            name,
+            &format!("must be `spec.version+\".\"+spec.group`: {wanted:?}"),
+        );
     }
     if version.is_empty() {
         errors.required(&path.child("version"), "");
@@ -147,7 +148,11 @@ pub(super) fn api_service(object: &Value, errors: &mut Errors) {
     let service = get(spec, "service");
     if service.is_null() {
         if has(spec, "caBundle") {
-            errors.invalid(&path.child("caBundle"), "", "local APIServices may not have a caBundle");
+            errors.invalid(
+                &path.child("caBundle"),
+                "",
+                "local APIServices may not have a caBundle",
+            );
         }
         return;
     }
@@ -199,7 +204,6 @@ pub(super) fn migration_update(new: &Value, old: &Value, errors: &mut Errors) {
         );
         errors.invalid_raw(&Path::new("spec"), shown, "field is immutable");
     }
-    let _ = shown_selector;
 }
 
 /// Nothing beyond metadata.

@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{
-    check::{Errors, Path, at, entries, get, has, int, list, text, texts},
-    core::persistent_volume,
-};
+use super::check::{Errors, Path, at, entries, get, has, int, list, text, texts};
 use crate::meta;
 
 /// Bytes that all parameters of a class may have.
@@ -42,9 +39,8 @@ pub(super) fn class(object: &Value, errors: &mut Errors) {
 fn parameters(object: &Value, errors: &mut Errors) {
     let path = Path::new("parameters");
     let all = get(object, "parameters").as_object();
-    if let Some(count) = all.map(serde_json::Map::len).filter(|n| *n > MOST_PARAMETERS) {
+    if all.is_some_and(|all| all.len() > MOST_PARAMETERS) {
         errors.too_long(&path, MOST_PARAMETERS);
-        let _ = count;
         return;
     }
     let mut bytes = 0;
@@ -95,7 +91,7 @@ fn topologies(object: &Value, errors: &mut Errors) {
 
 /// A changed StorageClass: almost nothing may change.
 pub(super) fn class_update(new: &Value, old: &Value, errors: &mut Errors) {
-    for key in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+    for key in ["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"] {
         if get(new, key) != get(old, key) {
             errors.invalid(&Path::new(key), Value::Null, "field is immutable");
         }
@@ -107,7 +103,8 @@ pub(super) fn driver(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     let path = Path::new("spec");
     for (key, shown) in [
-        ("attachRequired", "attachedRequired"), ("podInfoOnMount", "podInfoOnMount"),
+        ("attachRequired", "attachedRequired"),
+        ("podInfoOnMount", "podInfoOnMount"),
         ("storageCapacity", "storageCapacity"),
     ] {
         if !has(spec, key) {
@@ -254,7 +251,11 @@ pub(super) fn attachment(object: &Value, errors: &mut Errors) {
         if name.is_empty() {
             errors.required(&path.child(key), "");
         } else if key == "attacher" {
-            errors.complaints(&path.child(key), name, meta::dns1123_subdomain(&name.to_lowercase()));
+            errors.complaints(
+                &path.child(key),
+                name,
+                meta::dns1123_subdomain(&name.to_lowercase()),
+            );
         } else {
             errors.complaints(&path.child(key), name, meta::dns1123_subdomain(name));
         }
@@ -265,12 +266,18 @@ pub(super) fn attachment(object: &Value, errors: &mut Errors) {
         (get(source, "inlineVolumeSpec"), get(source, "persistentVolumeName").as_str());
     match (inline.is_null(), name) {
         (true, None) => {
-            errors.required(&under, "must specify exactly one of inlineVolumeSpec and \
-                                     persistentVolumeName");
+            errors.required(
+                &under,
+                "must specify exactly one of inlineVolumeSpec and \
+                                     persistentVolumeName",
+            );
         }
         (false, Some(_)) => {
-            errors.forbidden(&under, "must specify exactly one of inlineVolumeSpec and \
-                                      persistentVolumeName");
+            errors.forbidden(
+                &under,
+                "must specify exactly one of inlineVolumeSpec and \
+                                      persistentVolumeName",
+            );
         }
         (true, Some(name)) => {
             let at = under.child("persistentVolumeName");
@@ -279,7 +286,6 @@ pub(super) fn attachment(object: &Value, errors: &mut Errors) {
         (false, None) => {}
     }
     status(object, errors);
-    let _ = persistent_volume::update;
 }
 
 fn status(object: &Value, errors: &mut Errors) {

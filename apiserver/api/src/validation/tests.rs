@@ -30,9 +30,14 @@ fn is_elsewhere(field: &str, message: &str) -> bool {
 
 /// Cases that are only taken because a strategy or admission changes the object before.
 const ELSEWHERE: &[&str] = &[
-    "core/event-new-api-full", "core/event-apply-through-both-apis", "core/service-type-changes",
-    "core/pvc-bad", "patch/merge-null-inside-arrays", "patch/merge-preconditions",
-    "patch/merge-redefaults", "machinery/delete-timestamp-cannot-be-set",
+    "core/event-new-api-full",
+    "core/event-apply-through-both-apis",
+    "core/service-type-changes",
+    "core/pvc-bad",
+    "patch/merge-null-inside-arrays",
+    "patch/merge-preconditions",
+    "patch/merge-redefaults",
+    "machinery/delete-timestamp-cannot-be-set",
 ];
 
 /// What the server does before it validates.
@@ -63,8 +68,10 @@ fn prepare(row: &Write, object: &mut Value) {
         let name = object["metadata"]["name"].clone();
         object["metadata"]["uid"] = "u-1".into();
         for (key, value) in [
-            ("batch.kubernetes.io/controller-uid", Value::from("u-1")), ("job-name", name.clone()),
-            ("controller-uid", "u-1".into()), ("batch.kubernetes.io/job-name", name),
+            ("batch.kubernetes.io/controller-uid", Value::from("u-1")),
+            ("job-name", name.clone()),
+            ("controller-uid", "u-1".into()),
+            ("batch.kubernetes.io/job-name", name),
         ] {
             let labels = &mut object["spec"]["template"]["metadata"]["labels"];
             if labels[key].is_null() {
@@ -159,7 +166,10 @@ fn what_the_original_refused_is_refused_alike() {
         count.1 += 1;
         if got == wanted {
             count.0 += 1;
-            if mine != theirs { let i = mine.iter().zip(&theirs).take_while(|(a,b)| a==b).count(); eprintln!("ORDER {} {} at {i}: mine {:?} theirs {:?}", row.case, row.kind, mine.get(i), theirs.get(i)); }
+            if mine != theirs {
+                problems.push(format!("{} {}: in another order", row.case, row.kind));
+                count.0 -= 1;
+            }
             continue;
         }
         for (field, message) in wanted.difference(&got) {
@@ -176,4 +186,4 @@ fn what_the_original_refused_is_refused_alike() {
 }
 
 /// Recorded refusals that are alike; this number only grows.
-const AT_LEAST: usize = 489;
+const AT_LEAST: usize = 488;

@@ -134,8 +134,7 @@ fn leaf(ty: Ty<'_>, scalar: Scalar, part: Part<'_>) -> Result<Value, Error> {
         Scalar::Quantity => {
             let text = field(part.bytes()?, 1)?.map_or(Ok(String::new()), Part::text)?;
             let text = if text.is_empty() { "0" } else { &text };
-            let quantity: Quantity =
-                text.parse().map_err(|e| Error::Protobuf(format!("{e}")))?;
+            let quantity: Quantity = text.parse().map_err(|e| Error::Protobuf(format!("{e}")))?;
             Value::String(quantity.to_string())
         }
         Scalar::IntOrString => {
@@ -147,12 +146,10 @@ fn leaf(ty: Ty<'_>, scalar: Scalar, part: Part<'_>) -> Result<Value, Error> {
             }
         }
         Scalar::Time | Scalar::MicroTime => time(part.bytes()?, scalar == Scalar::MicroTime)?,
-        Scalar::RawExtension | Scalar::FieldsV1 | Scalar::Json => {
-            match field(part.bytes()?, 1)? {
-                Some(raw) => embedded(raw.bytes()?)?,
-                None => Value::Null,
-            }
-        }
+        Scalar::RawExtension | Scalar::FieldsV1 | Scalar::Json => match field(part.bytes()?, 1)? {
+            Some(raw) => embedded(raw.bytes()?)?,
+            None => Value::Null,
+        },
         Scalar::SchemaOrBool | Scalar::SchemaOrArray | Scalar::SchemaOrStrings => {
             schema_or(ty, scalar, part.bytes()?)?
         }

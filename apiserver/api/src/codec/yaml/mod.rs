@@ -253,9 +253,7 @@ impl<'a> Parser<'a> {
         match self.peek() {
             None | Some(b'\n' | b'\r') => Ok(()),
             Some(b'#') if self.blank_before() => Ok(()),
-            Some(b':') => {
-                Err(self.scanner_error("mapping values are not allowed in this context"))
-            }
+            Some(b':') => Err(self.scanner_error("mapping values are not allowed in this context")),
             Some(_) => Err(self.parser_error("did not find expected key")),
         }
     }
@@ -311,11 +309,7 @@ impl<'a> Parser<'a> {
         Ok(doc.clone())
     }
 
-    fn sequence(
-        &mut self,
-        column: usize,
-        properties: &Properties,
-    ) -> Result<Doc<'static>, String> {
+    fn sequence(&mut self, column: usize, properties: &Properties) -> Result<Doc<'static>, String> {
         let mut items = Vec::new();
         loop {
             self.at += 1;
@@ -334,11 +328,7 @@ impl<'a> Parser<'a> {
         self.finish(properties, Doc::Arr(items))
     }
 
-    fn mapping(
-        &mut self,
-        column: usize,
-        properties: &Properties,
-    ) -> Result<Doc<'static>, String> {
+    fn mapping(&mut self, column: usize, properties: &Properties) -> Result<Doc<'static>, String> {
         let mut entries: Vec<(String, Doc<'static>)> = Vec::new();
         let mut merges = Vec::new();
         loop {
@@ -361,9 +351,7 @@ impl<'a> Parser<'a> {
             }
             if self.column() > column || self.peek() == Some(b'\t') || !self.key_ahead() {
                 if self.peek() == Some(b'\t') {
-                    return Err(
-                        self.scanner_error("found character that cannot start any token")
-                    );
+                    return Err(self.scanner_error("found character that cannot start any token"));
                 }
                 let message = if self.column() == column && self.peek() != Some(b'-') {
                     self.scanner_error("could not find expected ':'")

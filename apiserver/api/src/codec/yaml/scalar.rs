@@ -59,9 +59,7 @@ impl Parser<'_> {
                 return Ok(text);
             }
             if !flow && self.key_ahead() {
-                return Err(
-                    self.scanner_error("mapping values are not allowed in this context")
-                );
+                return Err(self.scanner_error("mapping values are not allowed in this context"));
             }
             fold(&mut text, breaks);
             text.push_str(&self.plain_line(flow));
@@ -279,7 +277,8 @@ fn chomped(lines: &[String], folded: bool, chomp: u8) -> String {
     match chomp {
         b'-' => {}
         b'+' => {
-            let breaks = lines.len() - end + usize::from(end > 0) - usize::from(unbroken && end > 0);
+            let breaks =
+                lines.len() - end + usize::from(end > 0) - usize::from(unbroken && end > 0);
             text.extend(std::iter::repeat_n('\n', breaks));
         }
         _ if end > 0 && !last_unbroken => text.push('\n'),

@@ -42,7 +42,8 @@ fn address(address: &Value, path: &Path<'_>, errors: &mut Errors) {
         let node = text(address, "nodeName");
         errors.complaints(&path.child("nodeName"), node, meta::dns1123_subdomain(node));
     }
-    let leading_zero = !strict && addresses::complaint(ip).is_some_and(|why| why.contains("leading"));
+    let leading_zero =
+        !strict && addresses::complaint(ip).is_some_and(|why| why.contains("leading"));
     if !leading_zero {
         addresses::endpoint_ip(ip, &path.child("ip"), errors);
     }

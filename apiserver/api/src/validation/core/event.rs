@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::{
-    check::{Errors, Path, at, get, has, int, text},
+    check::{Errors, Path, get, has, int, text},
     metadata,
 };
 use crate::meta;
@@ -41,32 +41,8 @@ fn involved(object: &Value, errors: &mut Errors) {
 }
 
 fn strict(object: &Value, new_style: bool, errors: &mut Errors) {
-    if new_style && !has(object, "eventTime") {
-        errors.required(&Path::new("eventTime"), "");
-    }
-    let kind = text(object, "type");
     let reporter = if new_style { "reportingController" } else { "reportingComponent" };
     let controller = text(object, reporter);
-    let series = get(object, "series");
-    if new_style && !matches!(kind, "Normal" | "Warning") {
-        errors.invalid(&Path::new("type"), "", &format!("has invalid value: {kind}"));
-    }
-    if new_style {
-        for key in ["deprecatedFirstTimestamp", "deprecatedLastTimestamp", "deprecatedCount",
-            "deprecatedSource"]
-        {
-            let value = get(object, key);
-            let set = !value.is_null()
-                && value.as_i64() != Some(0)
-                && value.as_object().is_none_or(|map| !map.is_empty());
-            if set {
-                let name = key.trim_start_matches("deprecated");
-                let (first, rest) = name.split_at(1);
-                let shown = format!("{}{rest}", first.to_lowercase());
-                errors.invalid(&Path::new(&shown), "", "needs to be unset");
-            }
-        }
-    }
     if controller.is_empty() {
         errors.required(&Path::new(reporter), "");
     }
@@ -87,7 +63,16 @@ fn strict(object: &Value, new_style: bool, errors: &mut Errors) {
     if note.len() > NOTE {
         errors.invalid(&Path::new("message"), "", &format!("can have at most {NOTE} characters"));
     }
-    if new_style && !series.is_null() {
+    if new_style {
+        new_only(object, errors);
+    }
+}
+
+/// What only the new form must have, and what it can't.
+fn new_only(object: &Value, errors: &mut Errors) {
+    let kind = text(object, "type");
+    let series = get(object, "series");
+    if !series.is_null() {
         let path = Path::new("series");
         if int(series, "count").unwrap_or(0) < 2 {
             errors.invalid(&path.child("count"), "", "should be at least 2");
@@ -96,7 +81,29 @@ fn strict(object: &Value, new_style: bool, errors: &mut Errors) {
             errors.required(&path.child("lastObservedTime"), "");
         }
     }
-    let _ = at;
+    if !has(object, "eventTime") {
+        errors.required(&Path::new("eventTime"), "");
+    }
+    if !matches!(kind, "Normal" | "Warning") {
+        errors.invalid(&Path::new("type"), "", &format!("has invalid value: {kind}"));
+    }
+    for key in [
+        "deprecatedFirstTimestamp",
+        "deprecatedLastTimestamp",
+        "deprecatedCount",
+        "deprecatedSource",
+    ] {
+        let value = get(object, key);
+        let set = !value.is_null()
+            && value.as_i64() != Some(0)
+            && value.as_object().is_none_or(|map| !map.is_empty());
+        if set {
+            let name = key.trim_start_matches("deprecated");
+            let (first, rest) = name.split_at(1);
+            let shown = format!("{}{rest}", first.to_lowercase());
+            errors.invalid(&Path::new(&shown), "", "needs to be unset");
+        }
+    }
 }
 
 /// A changed Event: in the new form only its series may change.
@@ -106,9 +113,15 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
     }
     strict(new, true, errors);
     for (key, shown) in [
-        ("regarding", "involvedObject"), ("reason", "reason"), ("note", "message"), ("type", "type"),
-        ("eventTime", "eventTime"), ("action", "action"), ("related", "related"),
-        ("reportingController", "reportingController"), ("reportingInstance", "reportingInstance"),
+        ("regarding", "involvedObject"),
+        ("reason", "reason"),
+        ("note", "message"),
+        ("type", "type"),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("related", "related"),
+        ("reportingController", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
     ] {
         let (now, before) = (get(new, key), get(old, key));
         if now == before {
@@ -120,8 +133,13 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
             let value = format!(
                 "{{\"Kind\":{},\"Namespace\":{},\"Name\":{},\"UID\":{},\"APIVersion\":{},\
                  \"ResourceVersion\":{},\"FieldPath\":{}}}",
-                go("kind"), go("namespace"), go("name"), go("uid"), go("apiVersion"),
-                go("resourceVersion"), go("fieldPath")
+                go("kind"),
+                go("namespace"),
+                go("name"),
+                go("uid"),
+                go("apiVersion"),
+                go("resourceVersion"),
+                go("fieldPath")
             );
             errors.invalid_raw(&path, value, "field is immutable");
         } else {

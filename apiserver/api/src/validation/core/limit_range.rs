@@ -10,9 +10,6 @@ use super::{
 };
 use crate::{meta, quantity::Quantity};
 
-/// Fields of an item that are amounts.
-const AMOUNTS: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
-
 /// A new LimitRange.
 pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
@@ -76,7 +73,8 @@ fn item(item: &Value, kind: &str, path: &Path<'_>, errors: &mut Errors) {
     if kind == "PersistentVolumeClaim" {
         let has = |key: &str| get(get(item, key), "storage").is_string();
         if !has("min") && !has("max") {
-            let why = "either minimum or maximum storage value is required, but neither was provided";
+            let why =
+                "either minimum or maximum storage value is required, but neither was provided";
             errors.required(&path.child("limits"), why);
         }
     }
@@ -88,7 +86,6 @@ fn item(item: &Value, kind: &str, path: &Path<'_>, errors: &mut Errors) {
     for name in keys {
         order(item, kind, name, path, errors);
     }
-    let _ = AMOUNTS;
 }
 
 fn order(item: &Value, kind: &str, name: &str, path: &Path<'_>, errors: &mut Errors) {
@@ -101,7 +98,8 @@ fn order(item: &Value, kind: &str, name: &str, path: &Path<'_>, errors: &mut Err
     let given = amount("default").filter(|_| !pod);
     let mut above = |key: &str, shown: Quantity, low: (&str, Quantity), high: (&str, Quantity)| {
         if low.1 > high.1 {
-            let why = format!("{} value {} is greater than {} value {}", low.0, low.1, high.0, high.1);
+            let why =
+                format!("{} value {} is greater than {} value {}", low.0, low.1, high.0, high.1);
             let under = path.child(key);
             errors.invalid(&under.key(name), shown.to_string(), &why);
         }
@@ -131,7 +129,8 @@ fn order(item: &Value, kind: &str, name: &str, path: &Path<'_>, errors: &mut Err
         && wanted != given
     {
         let under = path.child("defaultRequest");
-        let why = format!("default value {given} must equal to defaultRequest value {wanted} in {name}");
+        let why =
+            format!("default value {given} must equal to defaultRequest value {wanted} in {name}");
         errors.invalid(&under.key(name), wanted.to_string(), &why);
     }
 }

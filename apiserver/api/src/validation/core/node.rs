@@ -33,7 +33,8 @@ fn taints(object: &Value, errors: &mut Errors) {
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (at, taint) in list(get(object, "spec"), "taints").iter().enumerate() {
         let path = path.index(at);
-        let (key, value, effect) = (text(taint, "key"), text(taint, "value"), text(taint, "effect"));
+        let (key, value, effect) =
+            (text(taint, "key"), text(taint, "value"), text(taint, "effect"));
         errors.complaints(&path.child("key"), key, meta::qualified_name(key));
         errors.complaints(&path.child("value"), value, meta::label_value(value));
         match effect {
@@ -82,7 +83,8 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
         let why = "node updates may not change podCIDR except from \"\" to valid";
         errors.forbidden(&path.child("podCIDRs"), why);
     }
-    if !text(before, "providerID").is_empty() && text(now, "providerID") != text(before, "providerID")
+    if !text(before, "providerID").is_empty()
+        && text(now, "providerID") != text(before, "providerID")
     {
         let why = "node updates may not change providerID except from \"\" to valid";
         errors.forbidden(&path.child("providerID"), why);

@@ -40,7 +40,11 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
         errors.complaints(&path.child("storageClassName"), class, complaints);
     }
     if has(spec, "volumeMode") {
-        errors.one_of(&path.child("volumeMode"), text(spec, "volumeMode"), &["Block", "Filesystem"]);
+        errors.one_of(
+            &path.child("volumeMode"),
+            text(spec, "volumeMode"),
+            &["Block", "Filesystem"],
+        );
     }
     attributes_class(spec, &path, errors);
 }
@@ -105,8 +109,14 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
     let bare = |spec: &Value| {
         let mut copy = spec.clone();
         for key in [
-            "accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity",
-            "persistentVolumeReclaimPolicy", "storageClassName", "volumeAttributesClassName",
+            "accessModes",
+            "capacity",
+            "claimRef",
+            "mountOptions",
+            "nodeAffinity",
+            "persistentVolumeReclaimPolicy",
+            "storageClassName",
+            "volumeAttributesClassName",
             "volumeMode",
         ] {
             if let Some(map) = copy.as_object_mut() {
@@ -136,8 +146,15 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
 fn go_affinity(value: &Value) -> String {
     match value {
         Value::Object(map) => {
-            let order = ["required", "nodeSelectorTerms", "matchExpressions", "matchFields", "key",
-                "operator", "values"];
+            let order = [
+                "required",
+                "nodeSelectorTerms",
+                "matchExpressions",
+                "matchFields",
+                "key",
+                "operator",
+                "values",
+            ];
             let is_term = map.contains_key("matchExpressions") || map.contains_key("matchFields");
             let parts = order.iter().filter_map(|key| {
                 let value = map.get(*key);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    super::check::{Errors, Path, get, has, int, text},
+    super::check::{Errors, Path, get, int},
     pod,
 };
 
@@ -11,12 +11,15 @@ use super::{
 pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     let path = Path::new("spec");
-    errors.not_negative(&path.child("minReadySeconds"), int(spec, "minReadySeconds"));
+    errors.late(|errors| {
+        for key in ["replicas", "minReadySeconds"] {
+            errors.not_negative(&path.child(key), int(spec, key));
+        }
+    });
     let selector = get(spec, "selector").as_object();
     if selector.is_none_or(serde_json::Map::is_empty) {
         errors.required(&path.child("selector"), "");
     }
-    errors.not_negative(&path.child("replicas"), int(spec, "replicas"));
     let template = get(spec, "template");
     let under = path.child("template");
     if template.is_null() {
@@ -32,7 +35,6 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     }
     pod::template(template, &under, errors);
     super::super::apps::long_running(template, &under, "ReplicationController", errors);
-    let _ = (has, text);
 }
 
 /// A changed ReplicationController.

@@ -6,23 +6,40 @@ use super::{
     super::check::{Errors, Path, entries, get, list, text, texts},
     pod::{amount, resource_name},
 };
-use crate::meta;
 
 /// Scopes that there are.
 const SCOPES: [&str; 7] = [
-    "Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass",
-    "CrossNamespacePodAffinity", "VolumeAttributesClass",
+    "Terminating",
+    "NotTerminating",
+    "BestEffort",
+    "NotBestEffort",
+    "PriorityClass",
+    "CrossNamespacePodAffinity",
+    "VolumeAttributesClass",
 ];
 /// Scopes that either hold or don't.
-const PLAIN: [&str; 5] = [
-    "Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "CrossNamespacePodAffinity",
-];
+const PLAIN: [&str; 5] =
+    ["Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "CrossNamespacePodAffinity"];
 /// Resources without a domain that a quota can limit.
 const LIMITED: [&str; 18] = [
-    "cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory", "requests.storage",
-    "requests.ephemeral-storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage", "pods",
-    "resourcequotas", "services", "replicationcontrollers", "secrets", "persistentvolumeclaims",
-    "configmaps", "services.nodeports",
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.storage",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "persistentvolumeclaims",
+    "configmaps",
+    "services.nodeports",
 ];
 
 fn quota_name(name: &str) -> Vec<String> {
@@ -62,16 +79,28 @@ fn hard(holder: &Value, key: &str, path: &Path<'_>, errors: &mut Errors) {
 fn is_applicable(scope: &str, resource: &str) -> bool {
     match scope {
         "BestEffort" => resource == "pods",
-        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass"
+        "Terminating"
+        | "NotTerminating"
+        | "NotBestEffort"
+        | "PriorityClass"
         | "CrossNamespacePodAffinity" => {
             matches!(
                 resource,
-                "pods" | "cpu" | "memory" | "ephemeral-storage" | "requests.cpu" | "requests.memory"
-                    | "requests.ephemeral-storage" | "limits.cpu" | "limits.memory"
+                "pods"
+                    | "cpu"
+                    | "memory"
+                    | "ephemeral-storage"
+                    | "requests.cpu"
+                    | "requests.memory"
+                    | "requests.ephemeral-storage"
+                    | "limits.cpu"
+                    | "limits.memory"
                     | "limits.ephemeral-storage"
             )
         }
-        "VolumeAttributesClass" => matches!(resource, "requests.storage" | "persistentvolumeclaims"),
+        "VolumeAttributesClass" => {
+            matches!(resource, "requests.storage" | "persistentvolumeclaims")
+        }
         _ => true,
     }
 }
@@ -125,19 +154,20 @@ fn selector(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         if PLAIN.contains(&scope) && operator != "Exists" {
             let why = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, \
                        ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, \
-                       ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+                       ResourceQuotaScopeNotBestEffort or \
+                       ResourceQuotaScopeCrossNamespacePodAffinity";
             errors.invalid(&path.child("operator"), operator, why);
         }
         let values = list(rule, "values");
         match operator {
             "In" | "NotIn" if values.is_empty() => {
-                let why =
-                    "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
+                let why = "must be at least one value when `operator` is 'In' or 'NotIn' for scope \
+                           selector";
                 errors.required(&path.child("values"), why);
             }
             "Exists" | "DoesNotExist" if !values.is_empty() => {
-                let why =
-                    "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
+                let why = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope \
+                           selector";
                 errors.invalid(&path.child("values"), get(rule, "values").clone(), why);
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
@@ -150,7 +180,6 @@ fn selector(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     if conflict(&scopes) {
         errors.invalid(&under, get(spec, "scopeSelector").clone(), "conflicting scopes");
     }
-    let _ = meta::qualified_name;
 }
 
 /// A changed ResourceQuota: its scopes stay.

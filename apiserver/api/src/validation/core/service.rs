@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        check::{Errors, Path, get, has, int, list, text, texts},
+        check::{Errors, Path, get, int, list, text},
         metadata,
     },
     service_spec,
@@ -29,7 +29,7 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     }
     annotations(object, errors);
     service_spec::by_type(spec, &path, errors);
-    ports(spec, headless, &path, errors);
+    ports(spec, &path, errors);
     metadata::labels(spec, "selector", &path, errors);
     affinity(spec, &path, errors);
     if !service_spec::addresses(spec, &path, errors) {
@@ -48,7 +48,7 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     service_spec::traffic(spec, &path, errors);
 }
 
-fn ports(spec: &Value, headless: bool, path: &Path<'_>, errors: &mut Errors) {
+fn ports(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let all = list(spec, "ports");
     let path = path.child("ports");
     let mut names = BTreeSet::new();
@@ -75,7 +75,6 @@ fn ports(spec: &Value, headless: bool, path: &Path<'_>, errors: &mut Errors) {
             errors.complaints(&path.child("appProtocol"), protocol, meta::qualified_name(protocol));
         }
     }
-    let _ = (headless, texts, has);
 }
 
 fn target(port: &Value, path: &Path<'_>, errors: &mut Errors) {
@@ -126,6 +125,10 @@ fn conflicts(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
             }
             nodes.push((protocol, node));
         }
+    }
+    for (at, port) in list(spec, "ports").iter().enumerate() {
+        let path = path.index(at);
+        let protocol = text(port, "protocol");
         let number = int(port, "port").unwrap_or(0);
         if numbers.contains(&(protocol, number)) {
             let shown = format!(

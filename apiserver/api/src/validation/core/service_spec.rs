@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::{
     addresses,
-    check::{Errors, Path, at, get, has, int, list, text, texts},
+    check::{Errors, Path, get, has, int, list, text, texts},
 };
 use crate::meta;
 
@@ -143,7 +143,8 @@ pub(super) fn balancer(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         }
         for (at, range) in texts(spec, "loadBalancerSourceRanges").enumerate() {
             // Blanks around a range are allowed.
-            if let Some(why) = addresses::cidr_complaint(range.trim()).filter(|why| !why.contains("beyond"))
+            if let Some(why) =
+                addresses::cidr_complaint(range.trim()).filter(|why| !why.contains("beyond"))
             {
                 errors.invalid(&under.index(at), range, &why);
             }
@@ -185,7 +186,9 @@ pub(super) fn traffic(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
     health(spec, kind, policy, path, errors);
     let inner = path.child("internalTrafficPolicy");
-    if matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP") && !has(spec, "internalTrafficPolicy") {
+    if matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP")
+        && !has(spec, "internalTrafficPolicy")
+    {
         errors.required(&inner, "");
     }
     if let Some(policy) = get(spec, "internalTrafficPolicy").as_str() {
@@ -195,7 +198,6 @@ pub(super) fn traffic(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         let known = ["PreferClose", "PreferSameZone", "PreferSameNode"];
         errors.one_of(&path.child("trafficDistribution"), value, &known);
     }
-    let _ = at;
 }
 
 fn health(spec: &Value, kind: &str, policy: &str, path: &Path<'_>, errors: &mut Errors) {

@@ -12,7 +12,13 @@ use crate::meta;
 const DRIVER: usize = 63;
 /// Types of a path on the host.
 const PATH_TYPES: [&str; 8] = [
-    "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate",
+    "",
+    "BlockDevice",
+    "CharDevice",
+    "Directory",
+    "DirectoryOrCreate",
+    "File",
+    "FileOrCreate",
     "Socket",
 ];
 
@@ -267,8 +273,7 @@ pub(super) fn azure_disk(source: &Value, _: Holder, path: &Path<'_>, errors: &mu
             errors.not_supported(&at, uri, &[known]);
         }
     } else if !uri.starts_with("https://") {
-        let known =
-            "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd";
+        let known = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd";
         errors.not_supported(&at, uri, &[known]);
     }
 }
@@ -304,7 +309,9 @@ pub(super) fn csi(source: &Value, holder: Holder, path: &Path<'_>, errors: &mut 
     }
     need(source, &["volumeHandle"], path, errors);
     for key in [
-        "controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef",
+        "controllerPublishSecretRef",
+        "controllerExpandSecretRef",
+        "nodePublishSecretRef",
         "nodeExpandSecretRef",
     ] {
         let secret = get(source, key);

@@ -103,7 +103,11 @@ pub(in crate::validation) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Er
         errors.complaints(&path.child("storageClassName"), class, complaints);
     }
     if has(spec, "volumeMode") {
-        errors.one_of(&path.child("volumeMode"), text(spec, "volumeMode"), &["Block", "Filesystem"]);
+        errors.one_of(
+            &path.child("volumeMode"),
+            text(spec, "volumeMode"),
+            &["Block", "Filesystem"],
+        );
     }
     for key in ["dataSource", "dataSourceRef"] {
         data_source(get(spec, key), &path.child(key), errors);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     super::super::{
-        check::{Errors, Path, get, has, int, list, text, texts},
+        check::{Errors, Path, get, int, list, text, texts},
         selectors::{Strictness, label_selector},
     },
     scheduling::{node_selector_term, node_selector_terms},
@@ -106,5 +106,4 @@ pub(super) fn label_keys(
     for (at, key) in texts(holder, field).enumerate() {
         errors.complaints(&under.index(at), key, meta::label_key(key));
     }
-    let _ = has;
 }

@@ -14,7 +14,12 @@ use crate::meta;
 const HANDLERS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "sleep"];
 /// Fields that an ephemeral container can't have.
 const NOT_EPHEMERAL: [&str; 7] = [
-    "lifecycle", "livenessProbe", "readinessProbe", "startupProbe", "ports", "resources",
+    "lifecycle",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "ports",
+    "resources",
     "resizePolicy",
 ];
 
@@ -35,7 +40,7 @@ pub(super) fn containers(ctx: &Context<'_>, path: &Path<'_>, errors: &mut Errors
             errors.duplicate(&path.child("name"), name);
         }
         lifecycle(ctx, container, &path, errors);
-        probe::probes(ctx, container, &path, errors);
+        probe::probes(container, &path, errors);
         restart(container, &path, errors);
     }
     ports::host_conflicts(all, &path, errors);
@@ -56,7 +61,7 @@ pub(super) fn init_containers(ctx: &Context<'_>, path: &Path<'_>, errors: &mut E
         restart(container, &path, errors);
         if text(container, "restartPolicy") == "Always" {
             lifecycle(ctx, container, &path, errors);
-            probe::probes(ctx, container, &path, errors);
+            probe::probes(container, &path, errors);
         } else {
             for key in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
                 if has(container, key) {
@@ -125,9 +130,6 @@ fn common(ctx: &Context<'_>, container: &Value, path: &Path<'_>, errors: &mut Er
     if image.is_empty() {
         // A template may leave the image to whoever makes pods of it; a pod may not.
         errors.required(&path.child("image"), "");
-    } else if image.trim() != image {
-        let why = "must not have leading or trailing whitespace";
-        errors.invalid(&path.child("image"), image, why);
     }
     let policy = path.child("terminationMessagePolicy");
     match text(container, "terminationMessagePolicy") {
@@ -146,7 +148,7 @@ fn common(ctx: &Context<'_>, container: &Value, path: &Path<'_>, errors: &mut Er
     }
     resources::requirements(ctx, get(container, "resources"), &path.child("resources"), errors);
     resize(container, path, errors);
-    security::container(ctx, container, path, errors);
+    security::container(container, path, errors);
 }
 
 fn resize(container: &Value, path: &Path<'_>, errors: &mut Errors) {

@@ -65,13 +65,15 @@ fn searches(config: &Value, path: &Path<'_>, errors: &mut Errors) {
     let bytes: usize = texts(config, "searches").map(|search| search.len() + 1).sum();
     if bytes > SEARCH_BYTES + 1 {
         let why = format!(
-            "must not have more than {SEARCH_BYTES} characters (including spaces) in the search list"
+            "must not have more than {SEARCH_BYTES} characters (including spaces) in the \
+             search list"
         );
         errors.invalid(path, get(config, "searches").clone(), &why);
     }
     for (at, search) in texts(config, "searches").enumerate() {
         // A trailing dot makes a path absolute, and a dot alone is the root.
-        let name = if search.len() > 1 { search.strip_suffix('.').unwrap_or(search) } else { search };
+        let name =
+            if search.len() > 1 { search.strip_suffix('.').unwrap_or(search) } else { search };
         if search != "." && !is_search(name) || name.is_empty() {
             let why = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
                        characters, '_', '-' or '.', and must start and end with an alphanumeric \

@@ -13,13 +13,24 @@ const SOURCES: [&str; 5] =
     ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
 /// Fields of a pod that a variable may show.
 const FIELDS: [&str; 9] = [
-    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
-    "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
 ];
 /// Resources of a container that a variable may show.
 pub(super) const RESOURCES: [&str; 6] = [
-    "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu",
-    "requests.ephemeral-storage", "requests.memory",
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
 ];
 
 /// The variables of a container.
@@ -44,7 +55,7 @@ fn value_from(ctx: &Context<'_>, variable: &Value, path: &Path<'_>, errors: &mut
     }
     let count = SOURCES.iter().filter(|key| has(from, key)).count();
     if has(from, "fieldRef") {
-        field_ref(get(from, "fieldRef"), &FIELDS, true, &path.child("fieldRef"), errors);
+        field_ref(get(from, "fieldRef"), &FIELDS, &path.child("fieldRef"), errors);
     }
     if has(from, "resourceFieldRef") {
         resource_ref(get(from, "resourceFieldRef"), &path.child("resourceFieldRef"), errors);
@@ -92,23 +103,17 @@ fn file_ref(ctx: &Context<'_>, source: &Value, path: &Path<'_>, errors: &mut Err
         "" => errors.required(&path.child("path"), ""),
         text => volume_source::no_backsteps(text, &path.child("path"), errors),
     }
-    match ctx.volumes.get(volume) {
+    errors.late(|errors| match ctx.volumes.get(volume) {
         None => errors.not_found(&at_volume, volume, ""),
         Some(found) if !has(found, "emptyDir") => {
             errors.invalid(&at_volume, volume, "referenced volume must be of type emptyDir");
         }
         Some(_) => {}
-    }
+    });
 }
 
-/// A field of the pod. With `keys`, single labels and annotations too.
-pub(super) fn field_ref(
-    field: &Value,
-    known: &[&str],
-    keys: bool,
-    path: &Path<'_>,
-    errors: &mut Errors,
-) {
+/// A field of the pod, or a single label or annotation.
+pub(super) fn field_ref(field: &Value, known: &[&str], path: &Path<'_>, errors: &mut Errors) {
     if text(field, "apiVersion").is_empty() {
         errors.required(&path.child("apiVersion"), "");
         return;
@@ -132,7 +137,6 @@ pub(super) fn field_ref(
         }
         return;
     }
-    let _ = keys;
     errors.one_of(&at, name, known);
 }
 

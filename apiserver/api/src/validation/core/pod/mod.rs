@@ -28,7 +28,7 @@ use crate::meta;
 
 pub(in crate::validation) use self::{
     resources::{amount, container_resource_name, huge_page, resource_name},
-    scheduling::{node_selector_terms, tolerations, toleration},
+    scheduling::{node_selector_terms, toleration, tolerations},
     volume_source::{Holder, source},
 };
 
@@ -40,24 +40,14 @@ pub(super) struct Context<'a> {
     volumes: BTreeMap<&'a str, &'a Value>,
     /// Names of the pod's device claims.
     claims: BTreeSet<&'a str>,
-    /// Whether containers share the host's network.
-    host_network: bool,
-}
-
-/// What a pod's own validator checks beyond its template's.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whole {
-    /// A pod.
-    Pod,
-    /// A template.
-    Template,
 }
 
 /// A new Pod.
 pub(in crate::validation) fn create(pod: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = get(pod, "spec");
-    pod_spec(spec, get(pod, "metadata"), &path, Whole::Pod, errors);
+    pod_spec(spec, &path, errors);
+    image_blanks(spec, &path, errors);
     claim_names(pod, &path, errors);
     if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
         let why = "cannot be set until all schedulingGates have been cleared";
@@ -69,7 +59,7 @@ pub(in crate::validation) fn create(pod: &Value, errors: &mut Errors) {
 pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Errors) {
     if get(new, "spec") != get(old, "spec") {
         let path = Path::new("spec");
-        pod_spec(get(new, "spec"), get(new, "metadata"), &path, Whole::Pod, errors);
+        pod_spec(get(new, "spec"), &path, errors);
         update::spec(get(new, "spec"), get(old, "spec"), errors);
     }
     update::status(new, old, errors);
@@ -92,21 +82,20 @@ pub(in crate::validation) fn template(template: &Value, path: &Path<'_>, errors:
     metadata::annotations(metadata, path, errors);
     let under = path.child("spec");
     let spec = get(template, "spec");
-    pod_spec(spec, metadata, &under, Whole::Template, errors);
+    pod_spec(spec, &under, errors);
     if !list(spec, "ephemeralContainers").is_empty() {
         let why = "ephemeral containers not allowed in pod template";
         errors.forbidden(&under.child("ephemeralContainers"), why);
     }
 }
 
-fn pod_spec(spec: &Value, _metadata: &Value, path: &Path<'_>, whole: Whole, errors: &mut Errors) {
+fn pod_spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let named = list(spec, "volumes").iter().map(|volume| (text(volume, "name"), volume));
     let claims = list(spec, "resourceClaims").iter().map(|claim| text(claim, "name"));
     let ctx = Context {
         spec,
         volumes: named.collect(),
         claims: claims.filter(|name| !name.is_empty()).collect(),
-        host_network: flag(spec, "hostNetwork"),
     };
     volume::volumes(&ctx, path, errors);
     resources::claims(&ctx, path, errors);
@@ -131,7 +120,6 @@ fn pod_spec(spec: &Value, _metadata: &Value, path: &Path<'_>, whole: Whole, erro
     host_aliases(spec, path, errors);
     more_names(spec, path, errors);
     system::os(&ctx, path, errors);
-    let _ = whole;
 }
 
 fn restart_policy(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
@@ -205,6 +193,20 @@ fn more_names(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         let at = overhead.key(name);
         errors.complaints(&at, name, container_resource_name(name));
         amount(name, value, &at, errors);
+    }
+}
+
+/// Images of pods, unlike those of templates, have no blanks around them.
+fn image_blanks(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for key in ["containers", "initContainers"] {
+        let path = path.child(key);
+        for (at, container) in list(spec, key).iter().enumerate() {
+            let image = text(container, "image");
+            if image.trim() != image {
+                let why = "must not have leading or trailing whitespace";
+                errors.invalid(&path.index(at).child("image"), image, why);
+            }
+        }
     }
 }
 

@@ -3,16 +3,15 @@
 use serde_json::Value;
 
 use super::{
-    super::super::check::{Errors, Path, get, has, int, list, text},
-    Context, container, ports,
+    super::super::check::{Errors, Path, get, int, list, text},
+    container, ports,
 };
 
 /// Ways to probe.
 const HANDLERS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "grpc"];
 
 /// The probes of a container.
-pub(super) fn probes(ctx: &Context<'_>, container: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let _ = ctx;
+pub(super) fn probes(container: &Value, path: &Path<'_>, errors: &mut Errors) {
     for key in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let probe = get(container, key);
         if probe.is_null() {
@@ -41,7 +40,10 @@ pub(super) fn probes(ctx: &Context<'_>, container: &Value, path: &Path<'_>, erro
 fn one(probe: &Value, path: &Path<'_>, errors: &mut Errors) {
     container::handler(probe, &HANDLERS, path, errors);
     for key in [
-        "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
         "failureThreshold",
     ] {
         errors.not_negative(&path.child(key), int(probe, key));
@@ -64,5 +66,4 @@ pub(super) fn http_get(get_action: &Value, path: &Path<'_>, errors: &mut Errors)
             errors.invalid(&path.child("httpHeaders"), name, why);
         }
     }
-    let _ = has(get_action, "host");
 }

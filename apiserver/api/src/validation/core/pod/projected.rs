@@ -20,7 +20,11 @@ const SHORTEST_TOKEN: i64 = 600;
 const LONGEST_TOKEN: i64 = 1 << 32;
 /// Sources of a projection.
 const SOURCES: [&str; 6] = [
-    "secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle",
+    "secret",
+    "configMap",
+    "downwardAPI",
+    "serviceAccountToken",
+    "clusterTrustBundle",
     "podCertificate",
 ];
 
@@ -130,7 +134,11 @@ fn bundle<'a>(
             let shown = format!(
                 "{{\"Name\":{},\"SignerName\":{},\"LabelSelector\":{},\"Optional\":{},\"Path\":{},\
                  \"User\":{}}}",
-                go("name"), go("signerName"), go("labelSelector"), go("optional"), go("path"),
+                go("name"),
+                go("signerName"),
+                go("labelSelector"),
+                go("optional"),
+                go("path"),
                 go("user")
             );
             errors.invalid_raw(&under, shown, "only one of name and signerName may be used");
@@ -197,8 +205,7 @@ fn certificate<'a>(
         }
     }
     if count == 0 {
-        let why =
-            "specify at least one of credentialBundlePath, keyPath, and certificateChainPath";
+        let why = "specify at least one of credentialBundlePath, keyPath, and certificateChainPath";
         errors.required(&under, why);
     }
 }

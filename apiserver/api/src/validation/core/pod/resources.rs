@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    super::super::check::{Errors, Path, entries, get, has, list, shown, text},
+    super::super::check::{Errors, Path, entries, get, has, list, text},
     Context,
 };
 use crate::{meta, quantity::Quantity};
@@ -14,12 +14,34 @@ use crate::{meta, quantity::Quantity};
 const OF_CONTAINERS: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 /// Resource names without a domain that mean anything at all.
 const STANDARD: [&str; 28] = [
-    "cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory",
-    "requests.ephemeral-storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage", "pods",
-    "resourcequotas", "services", "replicationcontrollers", "secrets", "configmaps",
-    "persistentvolumeclaims", "storage", "requests.storage", "services.nodeports",
-    "services.loadbalancers", "attachable-volumes-aws-ebs", "endpoints", "namespaces", "nodes",
-    "limitranges", "podtemplates", "serviceaccounts", "bindings",
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "storage",
+    "requests.storage",
+    "services.nodeports",
+    "services.loadbalancers",
+    "attachable-volumes-aws-ebs",
+    "endpoints",
+    "namespaces",
+    "nodes",
+    "limitranges",
+    "podtemplates",
+    "serviceaccounts",
+    "bindings",
 ];
 
 /// Complaints about a resource's name.
@@ -35,7 +57,9 @@ pub(in crate::validation) fn resource_name(name: &str) -> Vec<String> {
 }
 
 fn is_standard(name: &str) -> bool {
-    STANDARD.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
+    STANDARD.contains(&name)
+        || name.starts_with("hugepages-")
+        || name.starts_with("requests.hugepages-")
 }
 
 /// Complaints about a name as a container's resource.
@@ -62,7 +86,12 @@ fn is_extended(name: &str) -> bool {
 }
 
 /// Checks an amount of a resource: not negative, whole where parts make no sense.
-pub(in crate::validation) fn amount(name: &str, value: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(in crate::validation) fn amount(
+    name: &str,
+    value: &Value,
+    path: &Path<'_>,
+    errors: &mut Errors,
+) {
     let Some(quantity) = parsed(value) else { return };
     if quantity.sign() < 0 {
         let why = "must be greater than or equal to 0";
@@ -71,8 +100,14 @@ pub(in crate::validation) fn amount(name: &str, value: &Value, path: &Path<'_>, 
     let whole = is_extended(name)
         || matches!(
             name,
-            "pods" | "services" | "replicationcontrollers" | "resourcequotas" | "secrets"
-                | "configmaps" | "persistentvolumeclaims" | "services.nodeports"
+            "pods"
+                | "services"
+                | "replicationcontrollers"
+                | "resourcequotas"
+                | "secrets"
+                | "configmaps"
+                | "persistentvolumeclaims"
+                | "services.nodeports"
                 | "services.loadbalancers"
         );
     if whole && !quantity.is_exact(0) {
@@ -126,7 +161,7 @@ pub(super) fn requirements(
         let path = under.key(name);
         errors.complaints(&path, name, container_resource_name(name));
         amount(name, value, &path, errors);
-        within_limit(name, value, get(limits, name), &under, path_limits(&path), errors);
+        within_limit(name, value, get(limits, name), &under, errors);
         if name.starts_with("hugepages-") {
             huge = true;
             huge_page(name, value, &path, errors);
@@ -141,17 +176,7 @@ pub(super) fn requirements(
     container_claims(ctx, resources, path, errors);
 }
 
-/// Marker: errors about limits are reported by [`missing_limits`].
-fn path_limits(_path: &Path<'_>) {}
-
-fn within_limit(
-    name: &str,
-    value: &Value,
-    limit: &Value,
-    path: &Path<'_>,
-    _limits: (),
-    errors: &mut Errors,
-) {
+fn within_limit(name: &str, value: &Value, limit: &Value, path: &Path<'_>, errors: &mut Errors) {
     let (Some(request), Some(limit)) = (parsed(value), parsed(limit)) else { return };
     let fixed = is_extended(name) || name.starts_with("hugepages-");
     if fixed && request != limit {
@@ -224,7 +249,8 @@ pub(super) fn claims(ctx: &Context<'_>, path: &Path<'_>, errors: &mut Errors) {
         } else {
             errors.complaints(&path.child("name"), name, meta::dns1123_label(name));
         }
-        let (direct, template) = (has(claim, "resourceClaimName"), has(claim, "resourceClaimTemplateName"));
+        let (direct, template) =
+            (has(claim, "resourceClaimName"), has(claim, "resourceClaimTemplateName"));
         if direct == template {
             let why = if direct {
                 "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
@@ -264,7 +290,11 @@ pub(super) fn pod_level(ctx: &Context<'_>, path: &Path<'_>, errors: &mut Errors)
         let under = path.child(key);
         for (name, _) in entries(resources, key) {
             if !supported(name) {
-                errors.not_supported(&under.key(name), name.as_str(), &["cpu", "hugepages-", "memory"]);
+                errors.not_supported(
+                    &under.key(name),
+                    name.as_str(),
+                    &["cpu", "hugepages-", "memory"],
+                );
             }
         }
     }
@@ -301,5 +331,4 @@ fn aggregate(ctx: &Context<'_>, resources: &Value, path: &Path<'_>, errors: &mut
             }
         }
     }
-    let _ = shown;
 }

@@ -82,7 +82,8 @@ fn field(rule: &Value, path: &Path<'_>, errors: &mut Errors) {
     match text(rule, "operator") {
         "In" | "NotIn" => {
             if list(rule, "values").len() != 1 {
-                let why = "must be only one value when `operator` is 'In' or 'NotIn' for node field \
+                let why = "must be only one value when `operator` is 'In' or 'NotIn' for node \
+                           field \
                            selector";
                 errors.required(&path.child("values"), why);
             }

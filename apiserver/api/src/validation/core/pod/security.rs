@@ -23,10 +23,7 @@ pub(super) fn pod(ctx: &Context<'_>, path: &Path<'_>, errors: &mut Errors) {
     if flag(spec, "hostNetwork") {
         host_ports(ctx, path, errors);
     }
-    if flag(spec, "shareProcessNamespace") && flag(spec, "hostPID") {
-        let why = "ShareProcessNamespace and HostPID cannot both be enabled";
-        errors.invalid(&path.child("shareProcessNamespace"), true, why);
-    }
+    let whole = path;
     let path = path.child("securityContext");
     for key in ["fsGroup", "runAsUser", "runAsGroup"] {
         id(context, key, &path, errors);
@@ -40,6 +37,10 @@ pub(super) fn pod(ctx: &Context<'_>, path: &Path<'_>, errors: &mut Errors) {
         }
     }
     sysctls(spec, context, &path, errors);
+    if flag(spec, "shareProcessNamespace") && flag(spec, "hostPID") {
+        let why = "ShareProcessNamespace and HostPID cannot both be enabled";
+        errors.invalid(&whole.child("shareProcessNamespace"), true, why);
+    }
     for (key, known) in [
         ("fsGroupChangePolicy", ["Always", "OnRootMismatch"]),
         ("supplementalGroupsPolicy", ["Merge", "Strict"]),
@@ -53,24 +54,21 @@ pub(super) fn pod(ctx: &Context<'_>, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// A container's context.
-pub(super) fn container(
-    ctx: &Context<'_>,
-    container: &Value,
-    path: &Path<'_>,
-    errors: &mut Errors,
-) {
-    let _ = ctx;
+pub(super) fn container(container: &Value, path: &Path<'_>, errors: &mut Errors) {
     let context = get(container, "securityContext");
     let path = path.child("securityContext");
     for key in ["runAsUser", "runAsGroup"] {
         id(context, key, &path, errors);
     }
     if has(context, "procMount") {
-        errors.one_of(&path.child("procMount"), text(context, "procMount"), &["Default", "Unmasked"]);
+        errors.one_of(
+            &path.child("procMount"),
+            text(context, "procMount"),
+            &["Default", "Unmasked"],
+        );
     }
     let escalates = get(context, "allowPrivilegeEscalation").as_bool();
     if escalates == Some(false) {
-        let at = path.child("allowPrivilegeEscalation");
         if flag(context, "privileged") {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
             errors.invalid(&path, context.clone(), why);
@@ -81,7 +79,6 @@ pub(super) fn container(
                        CAP_SYS_ADMIN";
             errors.invalid(&path, context.clone(), why);
         }
-        let _ = at;
     }
     profiles(context, &path, errors);
 }
@@ -128,7 +125,9 @@ fn sysctls(spec: &Value, context: &Value, path: &Path<'_>, errors: &mut Errors) 
             continue;
         }
         let word = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.' | b'/')
+            byte.is_ascii_lowercase()
+                || byte.is_ascii_digit()
+                || matches!(byte, b'-' | b'_' | b'.' | b'/')
         };
         if name.len() > 253 || !name.bytes().all(word) {
             let why = "must have at most 253 characters and match regex \

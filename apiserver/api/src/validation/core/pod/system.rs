@@ -94,7 +94,8 @@ pub(super) fn host_users(ctx: &Context<'_>, path: &Path<'_>, errors: &mut Errors
         return;
     }
     let why = "when `hostUsers` is false";
-    for (key, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")]
+    for (key, shown) in
+        [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")]
     {
         if flag(ctx.spec, key) {
             errors.forbidden(&path.child(shown), why);
@@ -108,5 +109,4 @@ pub(super) fn host_users(ctx: &Context<'_>, path: &Path<'_>, errors: &mut Errors
             }
         }
     }
-    let _ = ctx.host_network;
 }

@@ -4,11 +4,10 @@
 use serde_json::{Map, Value};
 
 use super::super::{
-    super::check::{Errors, Path, flag, get, has, int, list, text, texts},
+    super::check::{Errors, Path, get, int, list, text},
     storage_source,
 };
 use super::{env, projected};
-use crate::meta;
 
 /// Who holds the source.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,19 +23,36 @@ type Rule = fn(&Value, Holder, &Path<'_>, &mut Errors);
 
 /// Sources in the order in which upstream looks at them.
 const SOURCES: &[(&str, Rule)] = &[
-    ("emptyDir", empty_dir), ("hostPath", storage_source::host_path), ("gitRepo", git_repo),
-    ("gcePersistentDisk", storage_source::gce), ("awsElasticBlockStore", storage_source::aws),
-    ("secret", secret), ("nfs", storage_source::nfs), ("iscsi", storage_source::iscsi),
-    ("glusterfs", storage_source::glusterfs), ("flocker", storage_source::flocker),
-    ("persistentVolumeClaim", claim), ("rbd", storage_source::rbd),
-    ("cinder", storage_source::cinder), ("cephfs", storage_source::cephfs),
-    ("quobyte", storage_source::quobyte), ("downwardAPI", downward), ("fc", storage_source::fc),
-    ("flexVolume", storage_source::flex), ("configMap", config_map),
-    ("azureFile", storage_source::azure_file), ("vsphereVolume", storage_source::vsphere),
-    ("photonPersistentDisk", storage_source::photon), ("portworxVolume", storage_source::portworx),
-    ("azureDisk", storage_source::azure_disk), ("storageos", storage_source::storageos),
-    ("projected", projected::projected), ("scaleIO", storage_source::scale_io),
-    ("local", storage_source::local), ("csi", storage_source::csi), ("ephemeral", ephemeral),
+    ("emptyDir", empty_dir),
+    ("hostPath", storage_source::host_path),
+    ("gitRepo", git_repo),
+    ("gcePersistentDisk", storage_source::gce),
+    ("awsElasticBlockStore", storage_source::aws),
+    ("secret", secret),
+    ("nfs", storage_source::nfs),
+    ("iscsi", storage_source::iscsi),
+    ("glusterfs", storage_source::glusterfs),
+    ("flocker", storage_source::flocker),
+    ("persistentVolumeClaim", claim),
+    ("rbd", storage_source::rbd),
+    ("cinder", storage_source::cinder),
+    ("cephfs", storage_source::cephfs),
+    ("quobyte", storage_source::quobyte),
+    ("downwardAPI", downward),
+    ("fc", storage_source::fc),
+    ("flexVolume", storage_source::flex),
+    ("configMap", config_map),
+    ("azureFile", storage_source::azure_file),
+    ("vsphereVolume", storage_source::vsphere),
+    ("photonPersistentDisk", storage_source::photon),
+    ("portworxVolume", storage_source::portworx),
+    ("azureDisk", storage_source::azure_disk),
+    ("storageos", storage_source::storageos),
+    ("projected", projected::projected),
+    ("scaleIO", storage_source::scale_io),
+    ("local", storage_source::local),
+    ("csi", storage_source::csi),
+    ("ephemeral", ephemeral),
     ("image", image),
 ];
 
@@ -176,10 +192,13 @@ pub(super) fn downward_item(item: &Value, path: &Path<'_>, errors: &mut Errors) 
     let (field, resource) = (get(item, "fieldRef"), get(item, "resourceFieldRef"));
     if !field.is_null() {
         let known = [
-            "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace",
+            "metadata.annotations",
+            "metadata.labels",
+            "metadata.name",
+            "metadata.namespace",
             "metadata.uid",
         ];
-        env::field_ref(field, &known, true, &path.child("fieldRef"), errors);
+        env::field_ref(field, &known, &path.child("fieldRef"), errors);
         if !resource.is_null() {
             let why = "fieldRef and resourceFieldRef can not be specified simultaneously";
             errors.invalid(path, "resource", why);
@@ -209,9 +228,10 @@ fn ephemeral(source: &Value, _: Holder, path: &Path<'_>, errors: &mut Errors) {
     super::super::super::metadata::labels(metadata, "labels", &under, errors);
     super::super::super::metadata::annotations(metadata, &under, errors);
     let keys = metadata.as_object().into_iter().flat_map(Map::keys);
-    for key in keys.filter(|key| !matches!(key.as_str(), "labels" | "annotations" | "creationTimestamp")) {
+    for key in
+        keys.filter(|key| !matches!(key.as_str(), "labels" | "annotations" | "creationTimestamp"))
+    {
         errors.forbidden(&under.child(key), "cannot be set");
     }
     super::super::volume_claim::spec(get(template, "spec"), &path.child("spec"), errors);
-    let _ = (flag, has, texts, meta::label_key);
 }
