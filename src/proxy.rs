@@ -30,7 +30,7 @@ pub struct Args {
 /// Runs until a signal.
 pub async fn run(args: Args) -> Result<()> {
     if args.cleanup {
-        return proxy::cleanup().context("removing the rules");
+        return proxy::cleanup(proxy::TABLE).context("removing the rules");
     }
     let name = match args.hostname_override {
         Some(name) => name,

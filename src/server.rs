@@ -105,7 +105,7 @@ pub struct Replica {
     server: Arc<server::Server>,
     store_stop: Shutdown,
     server_stop: Shutdown,
-    serving: Vec<JoinHandle<()>>,
+    serving: JoinHandle<()>,
 }
 
 impl Replica {
@@ -113,12 +113,13 @@ impl Replica {
     pub async fn start(flags: &StoreFlags, api: &ApiFlags) -> Result<Self> {
         let (store_stop, server_stop) = (Shutdown::new(), Shutdown::new());
         let config = flags.clone().with_certificates(&api.cert_dir).config()?;
+        let clients = store::Serving::from(&config);
         let api = api.config(&flags.name)?;
         let store = store::start(config, store_stop.clone()).await?;
-        let serving = store::serve(store.clone(), store_stop.clone()).await?;
+        let serving = serve_store(clients, &store, &store_stop);
         let storage = Arc::new(server::storage::embedded::Embedded::new(store.clone()));
         let server = server::Server::start(api, storage, server_stop.clone()).await?;
-        Ok(Self { store, server, store_stop, server_stop, serving: serving.tasks })
+        Ok(Self { store, server, store_stop, server_stop, serving })
     }
 
     /// A client that calls this process's API server as `user`.
@@ -180,9 +181,22 @@ impl Replica {
         self.server_stop.trigger();
         self.server.closed().await;
         self.store_stop.trigger();
-        for task in self.serving {
-            let _ = task.await;
-        }
+        let _ = self.serving.await;
         self.store.closed().await.context("the store ended")
     }
+}
+
+/// Serves etcd clients beside everything else. A port that can't be had is an error in the log and ends the store.
+pub fn serve_store(
+    clients: store::Serving,
+    handle: &store::Handle,
+    shutdown: &Shutdown,
+) -> JoinHandle<()> {
+    let (handle, shutdown) = (handle.clone(), shutdown.clone());
+    stdx::task::spawn("store-clients", async move {
+        if let Err(error) = store::serve(clients, handle, shutdown.clone()).await {
+            tracing::error!(error = stdx::chain(&error), "etcd clients are not served");
+            shutdown.trigger();
+        }
+    })
 }

@@ -93,7 +93,8 @@ async fn report(dir: &Dir, cluster: &Cluster) -> Result<Report> {
     let members = masters.iter().zip(answers).map(|(host, answer)| member(host, answer, &running));
     let members = members.collect();
     let client = Client::from_kubeconfig(&dir.file("kubeconfig"))?;
-    let list = client.list::<Node>("", &client::ListOptions::default());
+    let options = client::ListOptions::default();
+    let list = client.list::<Node>("", &options);
     let nodes = tokio::time::timeout(PATIENCE * 3, list).await.ok().and_then(Result::ok);
     let ready: Vec<String> = nodes.map_or_else(Vec::new, |list| {
         let ready = list.items.into_iter().filter(is_ready);

@@ -17,13 +17,15 @@ pub async fn run(args: Args) -> Result<()> {
     let shutdown = Shutdown::new();
     let config = args.store.config()?;
     let urls = config.client_urls.join(",");
+    let clients = store::Serving::from(&config);
     let handle = store::start(config, shutdown.clone()).await?;
-    store::serve(handle.clone(), shutdown.clone()).await?;
+    let serving = crate::server::serve_store(clients, &handle, &shutdown);
     crate::term::note(format!("ready to serve client requests at {urls}"));
     tokio::select! {
         closed = handle.closed() => return closed.context("the store ended"),
         () = crate::dev::interrupted() => {}
     }
     shutdown.trigger();
+    let _ = serving.await;
     handle.closed().await.context("the store ended")
 }

@@ -19,7 +19,7 @@ pub async fn clean(dir: &Dir, cluster: Option<&Cluster>, hosts: Option<&Hosts>) 
                 &dir.run_dir(),
                 &format!("{}/{}", dir.cgroup(), host.name),
             );
-            let cleaned = runtime::oci::cleanup(&config).await;
+            let cleaned = runtime::oci::cleanup(config).await;
             cleaned.with_context(|| format!("cleaning up the containers of {}", host.name))?;
         }
     }

@@ -9,7 +9,7 @@ pub mod layout;
 mod leftovers;
 mod pki;
 pub mod processes;
-mod ready;
+pub mod ready;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
