@@ -119,7 +119,6 @@ impl Apply<'_> {
             api_version: String::new(),
             subresource: self.subresource.to_owned(),
         };
-        let before = managed.clone();
         let last = managed.0.get(&manager).cloned();
         let merged = merge(shape, live, config);
         let set = self.door.filter(&field_set(shape, config));
@@ -140,7 +139,8 @@ impl Apply<'_> {
             owned.set = strip(&owned.set);
         }
         managed.drop_empty();
-        if (!equal(live, &new) || managed != before)
+        // A change of owners alone has no time.
+        if !equal(live, &new)
             && let Some(owned) = managed.0.get_mut(&manager)
         {
             owned.time = Some(self.time.to_owned());

@@ -95,19 +95,34 @@ fn below<'a>(ty: Ty<'a>, key: &str) -> Option<Ty<'a>> {
     }
 }
 
-/// Where a field stands in its type: kind and apiVersion first, then by protobuf number, which
-/// follows the order of declaration almost everywhere.
+/// Fields of a container that are declared elsewhere than their numbers say, in tenths.
+const CONTAINER: [(&str, u32); 6] = [
+    ("envFrom", 65),
+    ("resizePolicy", 81),
+    ("restartPolicy", 82),
+    ("volumeDevices", 91),
+    ("startupProbe", 111),
+    ("terminationMessagePolicy", 131),
+];
+
+/// Where a field stands in its type, in tenths: kind and apiVersion first, then by protobuf number,
+/// which follows the order of declaration almost everywhere.
 fn place(s: &Struct, key: &str) -> u32 {
     match key {
         "kind" if s.field("metadata").is_some() => return 0,
         "apiVersion" if s.field("metadata").is_some() => return 1,
         _ => {}
     }
+    let container = s.field("image").is_some() && s.field("volumeMounts").is_some();
+    let known = CONTAINER.iter().find(|(name, _)| container && *name == key);
+    if let Some((_, place)) = known {
+        return *place;
+    }
     let number = s.members.iter().find(|(_, member)| match member {
         Member::Field(at) => s.fields.get(*at).is_some_and(|field| field.json == key),
         Member::Embed(_) => false,
     });
-    number.map_or(u32::MAX, |(number, _)| number + 2)
+    number.map_or(u32::MAX, |(number, _)| number * 10)
 }
 
 #[cfg(test)]

@@ -160,6 +160,7 @@ async fn once(
         Fresh::No => return stale(call, item).await,
     }
     check_uid(call, &new, old, transform)?;
+    before::unique_owners(call, &mut new, !transform.replaces());
     match transform.manager() {
         Some(manager) => managers::updated(ctx, Some(old), &mut new, manager),
         None => managers::settle(&mut new, old),
@@ -173,10 +174,10 @@ async fn once(
     before::validate(call, ctx, &new, Some(old))?;
     admission::validate(call, Operation::Update, Some(&new), Some(old), dry_run).await?;
     document::set_revision(&mut new, item.revision);
-    if same(&new, old) {
+    let gone = goes(ctx, &new);
+    if !gone && same(&new, old) {
         return Ok(Some(Answer::object(new)));
     }
-    let gone = goes(ctx, &new);
     let lease = item.lease;
     let revision = item.revision;
     let write = Write {
