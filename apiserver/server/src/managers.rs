@@ -12,10 +12,7 @@ const PATH: &str = "/metadata/managedFields";
 
 /// Gives the changed fields of an ordinary write to its manager.
 pub fn updated(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value, manager: &str) {
-    // Taking out a namespace's finalizer is bookkeeping, not somebody's wish.
-    if ctx.subresource != "finalize" {
-        record(ctx.kind, ctx.subresource, old, new, manager);
-    }
+    record(ctx.kind, ctx.subresource, old, new, manager);
 }
 
 /// The same for any kind and door.
@@ -43,6 +40,8 @@ pub fn door(kind: &Kind, subresource: &str) -> Door {
             Door::Status
         }
         "status" => Door::OnlyStatus,
+        // Taking out a namespace's finalizer is bookkeeping: nobody owns the rest.
+        "finalize" => Door::Status,
         "" if kind.has_status() => Door::Main,
         _ => Door::Whole,
     }

@@ -8,3 +8,4 @@ pub mod persistent_volume_claim;
 pub mod pod;
 pub mod secret;
 pub mod service;
+pub mod service_account;

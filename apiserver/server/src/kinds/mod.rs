@@ -56,7 +56,7 @@ pub static STRATEGIES: &[Row] = &[
     Row("", "replicationcontrollers", &REPLICATION_CONTROLLER),
     Row("", "resourcequotas", &RETURNS),
     Row("", "secrets", &core::secret::Secret),
-    Row("", "serviceaccounts", &RETURNS),
+    Row("", "serviceaccounts", &core::service_account::ServiceAccount),
     Row("", "services", &core::service::Service),
     Row("admissionregistration.k8s.io", "mutatingadmissionpolicies", &SPEC),
     Row("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &SPEC),

@@ -34,6 +34,34 @@ pub fn fill_metadata(object: &mut Value) {
     fields::set(object, "/metadata/uid", uuid::Uuid::new_v4().to_string());
 }
 
+/// Drops owners that are named twice, with a warning; what a patch leads to is worded otherwise.
+pub fn unique_owners(call: &Call, object: &mut Value, patched: bool) {
+    let path = "/metadata/ownerReferences";
+    let mut seen: Vec<String> = Vec::new();
+    let mut twice: Vec<String> = Vec::new();
+    let mut kept = Vec::new();
+    for owner in fields::list(object, path) {
+        let uid = fields::text(owner, "/uid").to_owned();
+        if !seen.contains(&uid) {
+            kept.push(owner.clone());
+            seen.push(uid);
+        } else if !twice.contains(&uid) {
+            twice.push(uid);
+        }
+    }
+    if twice.is_empty() {
+        return;
+    }
+    let when = if patched { " after mutating admission happens" } else { "" };
+    call.warn(format!(
+        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references \
+         in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate \
+         UID(s) observed: {}",
+        twice.join(", ")
+    ));
+    fields::set(object, path, kept);
+}
+
 /// Makes a name from `generateName` when there is none. Tells whether it did.
 pub fn generate_name(object: &mut Value) -> bool {
     let base = fields::text(object, "/metadata/generateName");
@@ -164,7 +192,9 @@ pub fn validate(call: &Call, ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) ->
     }
     let resource = &ctx.kind.resource;
     let name = fields::text(new, "/metadata/name");
-    Err(Status::invalid(resource.group, resource.kind, name, errors))
+    // Both kinds of events are one inside, in the core group.
+    let group = if resource.kind == "Event" { "" } else { resource.group };
+    Err(Status::invalid(group, resource.kind, name, errors))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub fn decode(token: &str) -> Result<(String, i64), String> {
         let at = match error {
             base64::DecodeError::InvalidByte(at, _)
             | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-            _ => token.len(),
+            _ => token.len() / 4 * 4,
         };
         invalid(format!("illegal base64 data at input byte {at}"))
     })?;

@@ -71,6 +71,7 @@ async fn make(
         let mut object = object.clone();
         let generated = before::generate_name(&mut object);
         before::fill_metadata(&mut object);
+        before::unique_owners(call, &mut object, false);
         // What plugins and the strategy add belongs to nobody: only the client's fields are owned.
         if let Some(manager) = &manager {
             managers::updated(&ctx, None, &mut object, manager);

@@ -34,6 +34,7 @@ pub struct Deleted {
 /// Deletes one object.
 pub async fn delete(call: &Call) -> Result<Answer, Status> {
     let options = options(call)?;
+    warn_of_orphans(call, &options);
     let name = call.info.name.clone();
     let deleted = remove(call, &name, &options).await?;
     let rules = call.kind.strategy.rules();
@@ -44,6 +45,17 @@ pub async fn delete(call: &Call) -> Result<Answer, Status> {
     let uid = fields::text(&deleted.object, "/metadata/uid");
     let status = Status::deleted(resource.group, resource.plural, &name, uid);
     Ok(Answer { code: 200, payload: Payload::Status(Box::new(status)) })
+}
+
+/// Jobs leave their Pods behind unless told otherwise, which surprises people.
+pub fn warn_of_orphans(call: &Call, options: &DeleteOptions) {
+    if call.kind.is("batch", "jobs") && options.policy.is_none() && options.orphan.is_none() {
+        call.warn(
+            "child pods are preserved by default when jobs are deleted; set \
+             propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress \
+             this warning",
+        );
+    }
 }
 
 /// The options: the body if there is one, else the query.
@@ -153,9 +165,9 @@ pub async fn attempt(
     let (mut new, mut changed) = mark(ctx, base, options);
     changed |= base != old;
     let goes = goes_now(ctx, &new, old);
-    // Watchers see a grace cut to nothing before they see the end.
-    let grace = fields::integer(old, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
-    let cut = goes && grace > 0 && !ctx.dry_run;
+    // What ends gracefully is marked before it goes: watchers see both.
+    let graceful = ctx.kind.strategy.grace(old, options.grace).is_some();
+    let cut = goes && graceful && changed && !ctx.dry_run;
     let gone = goes && !cut;
     if !gone && !changed {
         return Ok(Some(Deleted { object: new, gone }));
@@ -265,7 +277,8 @@ pub fn check_preconditions(
 ) -> Result<(), Status> {
     let is = |path| fields::text(object, path);
     let refuse = |text: String| {
-        let kind = call.kind.resource.kind;
+        let resource = &call.kind.resource;
+        let kind = if resource.plural == "namespaces" { resource.plural } else { resource.kind };
         Err(Status::conflict(call.kind.resource.group, kind, name, &text))
     };
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != is("/metadata/uid")) {

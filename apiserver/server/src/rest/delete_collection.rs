@@ -9,6 +9,7 @@ use crate::document;
 /// Deletes what the selectors choose and answers with it.
 pub async fn delete_collection(call: &Call) -> Result<Answer, Status> {
     let options = delete::options(call)?;
+    delete::warn_of_orphans(call, &options);
     let listing = ListOptions::parse(&call.info, false)?;
     list_options::revision(&listing.revision)
         .map_err(|text| Status::bad_request(&format!("invalid resource version: {text}")))?;

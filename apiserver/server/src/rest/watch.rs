@@ -291,8 +291,8 @@ impl Session {
                 let kind = if was { Kind::Modified } else { Kind::Added };
                 Some((kind, value.clone()))
             }
-            (Some(value), _) if was => Some((Kind::Deleted, value.clone())),
-            (None, Some(before)) if was => Some((Kind::Deleted, before.clone())),
+            // Out of sight: the object as the watcher last saw it.
+            (_, Some(before)) if was => Some((Kind::Deleted, before.clone())),
             _ => None,
         }
     }

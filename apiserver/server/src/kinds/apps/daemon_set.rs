@@ -17,19 +17,24 @@ impl Strategy for DaemonSet {
     }
 
     fn prepare_create(&self, _ctx: &Ctx<'_>, object: &mut Value) {
-        count(object, 1);
+        let given = counted(object);
+        count(object, given.max(1));
     }
 
     fn prepare_update(&self, ctx: &Ctx<'_>, object: &mut Value, old: &Value) {
         if ctx.subresource == "status" {
             return;
         }
-        let annotations = old.pointer("/metadata/annotations");
-        let before = annotations.and_then(|all| all.get(TEMPLATE_GENERATION));
-        let before = before.and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let before = counted(old);
         let changed = object.pointer("/spec/template") != old.pointer("/spec/template");
         count(object, before + i64::from(changed));
     }
+}
+
+fn counted(object: &Value) -> i64 {
+    let annotations = object.pointer("/metadata/annotations");
+    let text = annotations.and_then(|all| all.get(TEMPLATE_GENERATION)).and_then(Value::as_str);
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn count(object: &mut Value, generation: i64) {

@@ -43,10 +43,10 @@ impl Strategy for Job {
         if let Some(labels) = labels.and_then(Value::as_object_mut) {
             labels.insert(UID_LABELS[1].to_owned(), uid.into());
         }
-    }
-
-    fn warnings(&self, ctx: &Ctx<'_>, _object: &Value, _old: Option<&Value>) -> Vec<String> {
-        let _ = ctx;
-        Vec::new()
+        let own = object.pointer("/metadata/labels").and_then(Value::as_object);
+        if own.is_none_or(serde_json::Map::is_empty) {
+            let labels = object.pointer("/spec/template/metadata/labels").cloned();
+            fields::set(object, "/metadata/labels", labels.unwrap_or_default());
+        }
     }
 }

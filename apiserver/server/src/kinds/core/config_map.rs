@@ -18,7 +18,7 @@ impl Strategy for ConfigMap {
         let bytes = super::secret::data_bytes(object, "/data", false)
             + super::secret::data_bytes(object, "/binaryData", true);
         if bytes > MAX_BYTES {
-            errors.push(FieldError::too_long("", MAX_BYTES));
+            errors.push(FieldError::too_long("[]", MAX_BYTES));
         }
         if let Some(old) = old {
             check_immutable(object, old, &["data", "binaryData"], &mut errors);

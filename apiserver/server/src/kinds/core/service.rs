@@ -27,7 +27,6 @@ impl Strategy for Service {
         fields::set(object, "/status", json!({"loadBalancer": {}}));
         mirror_cluster_ip(object);
         families(object);
-        drop_unused(object);
     }
 
     fn prepare_update(&self, ctx: &Ctx<'_>, object: &mut Value, old: &Value) {
@@ -45,7 +44,11 @@ impl Strategy for Service {
         if kind(object) != kind(old) {
             drop_by_type(object, old);
         }
-        drop_unused(object);
+        drop_unused(object, old);
+    }
+
+    fn warnings(&self, _ctx: &Ctx<'_>, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        advice(object)
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -165,8 +168,6 @@ fn drop_by_type(object: &mut Value, old: &Value) {
         fields::remove(object, "/spec/ipFamilies");
         fields::remove(object, "/spec/ipFamilyPolicy");
         fields::remove(object, "/spec/internalTrafficPolicy");
-    } else {
-        fields::remove(object, "/spec/externalName");
     }
     if !takes_ports(object) {
         for port in fields::list_mut(object, "/spec/ports") {
@@ -181,14 +182,51 @@ fn drop_by_type(object: &mut Value, old: &Value) {
 }
 
 /// Drops fields that mean nothing for the type.
-fn drop_unused(object: &mut Value) {
+fn drop_unused(object: &mut Value, old: &Value) {
+    let same = |object: &Value, path: &str| object.pointer(path) == old.pointer(path);
     let external = matches!(kind(object), "NodePort" | "LoadBalancer")
         || !fields::list(object, "/spec/externalIPs").is_empty();
-    if !external {
+    if !external && same(object, "/spec/externalTrafficPolicy") {
         fields::remove(object, "/spec/externalTrafficPolicy");
     }
     let local = fields::text(object, "/spec/externalTrafficPolicy") == "Local";
-    if kind(object) != "LoadBalancer" || !local {
+    if (kind(object) != "LoadBalancer" || !local) && same(object, "/spec/healthCheckNodePort") {
         fields::remove(object, "/spec/healthCheckNodePort");
     }
+}
+
+/// Advice about fields that are on their way out, or that mean nothing here.
+fn advice(object: &Value) -> Vec<String> {
+    let mut texts = Vec::new();
+    let headless = cluster_ip(object) == NONE;
+    let external = !fields::list(object, "/spec/externalIPs").is_empty();
+    if kind(object) == "ClusterIP" && headless {
+        if fields::text(object, "/spec/sessionAffinity") == "ClientIP" {
+            texts.push("spec.SessionAffinity is ignored for headless services".to_owned());
+        }
+        if external {
+            texts.push("spec.externalIPs is ignored for headless services".to_owned());
+        }
+    } else if external {
+        texts.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+        );
+    }
+    if kind(object) != "ExternalName" && !fields::text(object, "/spec/externalName").is_empty() {
+        let text = "spec.externalName is ignored when spec.type is not \"ExternalName\"";
+        texts.push(text.to_owned());
+    }
+    if fields::text(object, "/spec/trafficDistribution") == "PreferClose" {
+        let text =
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"";
+        texts.push(text.to_owned());
+    }
+    let annotations = object.pointer("/metadata/annotations");
+    let old = "service.kubernetes.io/topology-aware-hints";
+    if annotations.is_some_and(|all| all.get(old).is_some()) {
+        texts.push(format!(
+            "annotation {old} is deprecated, please use service.kubernetes.io/topology-mode instead"
+        ));
+    }
+    texts
 }

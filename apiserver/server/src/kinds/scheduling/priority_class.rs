@@ -1,6 +1,6 @@
 //! PriorityClasses: value and preemption policy stay; a generation of 1 and no more.
 
-use api::status::FieldError;
+use api::status::{FieldError, Status};
 use serde_json::Value;
 
 use crate::fields;

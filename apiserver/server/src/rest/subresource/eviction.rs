@@ -179,6 +179,13 @@ fn exhausted(budget: &mut Value, generation: i64) {
 /// The Pod with the condition that tells why it goes.
 fn condition(pod: &Value) -> Value {
     let mut new = pod.clone();
+    let marked = fields::list(pod, "/status/conditions").iter().any(|condition| {
+        fields::text(condition, "/type") == "DisruptionTarget"
+            && fields::text(condition, "/status") == "True"
+    });
+    if marked {
+        return new;
+    }
     let condition = json!({
         "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
         "message": "Eviction API: evicting", "lastProbeTime": null,

@@ -113,6 +113,10 @@ impl Transform for Rescale {
         }
     }
 
+    fn replaces(&self) -> bool {
+        matches!(self.change, Change::Replace(_))
+    }
+
     fn manager(&self) -> Option<&str> {
         Some(&self.manager)
     }

@@ -52,7 +52,7 @@ pub(super) async fn request(call: &Call) -> Result<Answer, Status> {
     admission::validate(call, Operation::Create, Some(&request), None, options.dry_run).await?;
     check_spec(&request)?;
     let private = private(call, &request, &account).await?;
-    issue(call, request, private, owned, options.dry_run)
+    issue(call, request, private, owned)
 }
 
 fn issue(
@@ -60,7 +60,6 @@ fn issue(
     mut request: Value,
     private: Private,
     owned: Option<Value>,
-    dry_run: bool,
 ) -> Result<Answer, Status> {
     let tokens = &call.server.access.tokens;
     let seconds = fields::integer(&request, "/spec/expirationSeconds").unwrap_or(DEFAULT);
@@ -71,7 +70,6 @@ fn issue(
     }
     let grant = Grant { private, audiences: audiences.clone(), seconds };
     let (token, ends) = tokens.issue(grant).map_err(|why| Status::internal(&why))?;
-    let token = if dry_run { String::new() } else { token };
     let ends = jiff::Timestamp::from_second(ends).map_err(|e| Status::internal(&e.to_string()))?;
     let ends = ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let bound = request.pointer("/spec/boundObjectRef").cloned().unwrap_or_default();

@@ -146,7 +146,11 @@ impl Encoder {
             Shape::PartialList => Bytes::new(),
             Shape::Table => {
                 let first = std::mem::take(&mut *self.first.lock());
+                let revision = object.pointer("/metadata/resourceVersion").cloned();
                 let mut table = respond::table(&self.kind, vec![object], self.include);
+                if let Some(revision) = revision {
+                    table["metadata"]["resourceVersion"] = revision;
+                }
                 if !first {
                     table["columnDefinitions"] = Value::Null;
                 }

@@ -117,13 +117,19 @@ async fn is_free(ctx: &Ctx<'_>, ip: &str) -> Result<bool, Status> {
 async fn check_free(ctx: &Ctx<'_>, service: &Value, ip: &str) -> Result<(), Status> {
     let range = ctx.server.config.service_cidr;
     let (first, count) = usable(range);
+    if ip.contains(':') && first.is_ipv4() {
+        let value = service.pointer("/spec/clusterIPs").cloned().unwrap_or_default();
+        let text = "IPv6 is not configured on this cluster";
+        let errors = vec![FieldError::invalid("spec.clusterIPs[0]", value, text)];
+        return Err(Status::invalid("", "Service", fields::text(service, "/metadata/name"), errors));
+    }
     let inside = ip.parse::<IpAddr>().is_ok_and(|ip| {
         let (at, base) = (number(ip), number(first));
         ip.is_ipv4() == first.is_ipv4() && at >= base && at - base < count
     });
     let why = if !inside {
         "the provided network does not match the current range".to_owned()
-    } else if !is_free(ctx, ip).await? {
+    } else if !ctx.dry_run && !is_free(ctx, ip).await? {
         "provided IP is already allocated".to_owned()
     } else {
         return Ok(());

@@ -34,7 +34,8 @@ pub(super) fn keep(object: &mut Value, old: &Value) {
             fields::set(port, "/nodePort", number);
         }
     }
-    if fields::integer(object, "/spec/healthCheckNodePort").unwrap_or(0) == 0 {
+    let none = fields::integer(object, "/spec/healthCheckNodePort").unwrap_or(0) == 0;
+    if none && needs_health_port(object) {
         fields::copy(object, old, "/spec/healthCheckNodePort");
     }
 }
@@ -50,7 +51,6 @@ pub(super) async fn settle(
     if takes_ports(new) {
         let mut taken = BTreeSet::new();
         let name = fields::text(new, "/metadata/name").to_owned();
-        let owner = format!("{}/{name}", fields::text(new, "/metadata/namespace"));
         for (at, port) in fields::list_mut(new, "/spec/ports").iter_mut().enumerate() {
             let number = fields::integer(port, "/nodePort").unwrap_or(0);
             if number != 0 {
@@ -67,15 +67,16 @@ pub(super) async fn settle(
                 fields::set(port, "/nodePort", number);
             }
         }
-        if needs_health_port(new) && fields::integer(new, "/spec/healthCheckNodePort").is_none() {
-            let number = free(ctx, &taken).await?;
-            taken.insert(number);
-            fields::set(new, "/spec/healthCheckNodePort", number);
-        }
-        for number in owned(new).difference(&held) {
-            txn.compares.push(Compare::Revision(key(*number), 0));
-            txn.puts.push((key(*number), owner.clone().into(), 0));
-        }
+    }
+    if needs_health_port(new) && fields::integer(new, "/spec/healthCheckNodePort").unwrap_or(0) == 0 {
+        let number = free(ctx, &wanted(new)).await?;
+        fields::set(new, "/spec/healthCheckNodePort", number);
+    }
+    let name = fields::text(new, "/metadata/name");
+    let owner = format!("{}/{name}", fields::text(new, "/metadata/namespace"));
+    for number in owned(new).difference(&held) {
+        txn.compares.push(Compare::Revision(key(*number), 0));
+        txn.puts.push((key(*number), owner.clone().into(), 0));
     }
     let kept = owned(new);
     txn.deletes.extend(held.difference(&kept).map(|number| key(*number)));
