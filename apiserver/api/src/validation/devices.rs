@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    check::{Errors, Path, entries, get, has, int, list, shown, text, texts},
+    check::{Errors, Path, get, has, int, list, shown, text, texts},
     core::pod::node_selector_terms,
+    device_slices::{pool_name, taint},
 };
 use crate::meta;
 
 /// Effects of a device's taint.
-const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
+pub(super) const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
 
 /// Complaints about a driver's name, which may have capitals.
 fn driver_complaints(name: &str) -> Vec<String> {
@@ -259,7 +260,7 @@ fn full_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn c_identifier(name: &str, path: &Path<'_>, errors: &mut Errors) {
+pub(super) fn c_identifier(name: &str, path: &Path<'_>, errors: &mut Errors) {
     let bytes = name.as_bytes();
     let good = bytes.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
@@ -285,6 +286,9 @@ pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
         let why = "field cannot be modified once set";
         errors.invalid(&path.child("allocation"), Value::Null, why);
     }
+    if get(now, "allocation") != get(before, "allocation") {
+        allocation(new, &path, errors);
+    }
     let under = path.child("reservedFor");
     let consumers = list(now, "reservedFor");
     let mut seen = BTreeSet::new();
@@ -305,146 +309,63 @@ pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
     }
 }
 
+/// What a claim was given.
+fn allocation(claim: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let given = get(get(claim, "status"), "allocation");
+    if given.is_null() {
+        return;
+    }
+    let names = request_names(get(get(claim, "spec"), "devices"));
+    let path = path.child("allocation");
+    let devices = get(given, "devices");
+    let under = path.child("devices");
+    let results = under.child("results");
+    for (at, result) in list(devices, "results").iter().enumerate() {
+        let path = results.index(at);
+        let name = text(result, "request");
+        if !names.contains(name) {
+            let why = "must be the name of a request in the claim or the name of a request and a \
+                       subrequest separated by '/'";
+            errors.invalid(&path.child("request"), name, why);
+        }
+        match text(result, "driver") {
+            "" => errors.required(&path.child("driver"), ""),
+            name => errors.complaints(&path.child("driver"), name, driver_complaints(name)),
+        }
+        let pool = text(result, "pool");
+        if pool.is_empty() {
+            errors.required(&path.child("pool"), "");
+        }
+        for (at, part) in pool.split('/').enumerate().filter(|_| !pool.is_empty()) {
+            if part.is_empty() {
+                let why = format!("segment {at}: must not be empty");
+                errors.invalid(&path.child("pool"), pool, &why);
+            }
+        }
+        let device = text(result, "device");
+        errors.complaints(&path.child("device"), device, meta::dns1123_label(device));
+    }
+    let configs = under.child("config");
+    for (at, config) in list(devices, "config").iter().enumerate() {
+        let path = configs.index(at);
+        match text(config, "source") {
+            "" => errors.required(&path.child("source"), ""),
+            source => errors.one_of(&path.child("source"), source, &["FromClaim", "FromClass"]),
+        }
+        references(config, &names, &path, errors);
+        opaque(config, &path, errors);
+    }
+    let selector = get(given, "nodeSelector");
+    if !selector.is_null() {
+        node_selector_terms(selector, &path.child("nodeSelector"), errors);
+    }
+}
+
 /// A changed ResourceClaimTemplate.
 pub(super) fn claim_template_update(new: &Value, old: &Value, errors: &mut Errors) {
     if get(new, "spec") != get(old, "spec") {
         errors.invalid(&Path::new("spec"), Value::Null, "field is immutable");
     }
-}
-
-/// A ResourceSlice.
-pub(super) fn slice(object: &Value, errors: &mut Errors) {
-    let spec = get(object, "spec");
-    let path = Path::new("spec");
-    match text(spec, "driver") {
-        "" => errors.required(&path.child("driver"), ""),
-        name => errors.complaints(&path.child("driver"), name, meta::dns1123_subdomain(name)),
-    }
-    let pool = get(spec, "pool");
-    let under = path.child("pool");
-    pool_name(text(pool, "name"), &under.child("name"), errors);
-    let count = int(pool, "resourceSliceCount").unwrap_or(0);
-    if count <= 0 {
-        errors.invalid(&under.child("resourceSliceCount"), count, "must be greater than zero");
-    }
-    let generation = int(pool, "generation").unwrap_or(0);
-    if generation < 0 {
-        let why = "must be greater than or equal to zero";
-        errors.invalid(&under.child("generation"), generation, why);
-    }
-    placement(spec, &path, errors);
-    let under = path.child("devices");
-    let mut seen = BTreeSet::new();
-    for (at, device) in list(spec, "devices").iter().enumerate() {
-        let path = under.index(at);
-        let name = text(device, "name");
-        errors.complaints(&path.child("name"), name, meta::dns1123_label(name));
-        if !seen.insert(name) {
-            errors.duplicate(&path, name);
-        }
-        for (at, taint) in list(device, "taints").iter().enumerate() {
-            let under = path.child("taints");
-            self::taint(taint, &under.index(at), errors);
-        }
-        let attributes = path.child("attributes");
-        for (name, value) in entries(device, "attributes") {
-            attribute(name, value, &attributes, errors);
-        }
-    }
-}
-
-fn pool_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
-    if name.is_empty() {
-        errors.required(path, "");
-        return;
-    }
-    for part in name.split('/') {
-        errors.complaints(path, part, meta::dns1123_subdomain(part));
-    }
-}
-
-fn placement(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let set = |key: &str| match get(spec, key) {
-        Value::Null => false,
-        Value::Bool(flag) => *flag,
-        Value::String(text) => !text.is_empty(),
-        _ => true,
-    };
-    let keys = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
-    let chosen: Vec<String> =
-        keys.iter().filter(|key| set(key)).map(|key| format!("`{key}`")).collect();
-    let why = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is \
-               required";
-    match chosen.len() {
-        0 => errors.required(path, why),
-        1 => {}
-        _ => {
-            let shown = format!("{{{}}}", chosen.join(", "));
-            errors.invalid(path, shown, &format!("{why}, but multiple fields are set"));
-        }
-    }
-    if let Some(name) = get(spec, "nodeName").as_str().filter(|name| !name.is_empty()) {
-        errors.complaints(&path.child("nodeName"), name, meta::dns1123_subdomain(name));
-    }
-    let selector = get(spec, "nodeSelector");
-    if !selector.is_null() {
-        let path = path.child("nodeSelector");
-        node_selector_terms(selector, &path, errors);
-        if list(selector, "nodeSelectorTerms").len() != 1 {
-            let value = Value::Array(list(selector, "nodeSelectorTerms").to_vec());
-            let why = "must have exactly one node selector term";
-            errors.invalid(&path.child("nodeSelectorTerms"), value, why);
-        }
-    }
-}
-
-fn attribute(name: &str, value: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let (domain, identifier) = name.split_once('/').unwrap_or(("", name));
-    if !domain.is_empty() {
-        errors.complaints(path, domain, meta::dns1123_subdomain(domain));
-    }
-    c_identifier(identifier, path, errors);
-    let at = path.key(name);
-    let kinds = ["int", "bool", "string", "version", "ints", "bools", "strings", "versions"];
-    let set: Vec<&str> = kinds.into_iter().filter(|kind| has(value, kind)).collect();
-    let all = "`int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`";
-    match set.as_slice() {
-        [] => errors.invalid(&at, "", &format!("must specify one of: {all}")),
-        [_] => {}
-        many => {
-            let shown = format!("{{{}}}", many.join(", "));
-            errors.invalid(&at, shown, &format!("must specify exactly one of: {all}"));
-        }
-    }
-    if text(value, "string").len() > 64 {
-        errors.too_long(&at.child("string"), 64);
-    }
-}
-
-fn taint(taint: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let key = text(taint, "key");
-    errors.complaints(&path.child("key"), key, meta::label_key(key));
-    let value = text(taint, "value");
-    if !value.is_empty() {
-        errors.complaints(&path.child("value"), value, meta::label_value(value));
-    }
-    match text(taint, "effect") {
-        "" => errors.required(&path.child("effect"), ""),
-        effect => errors.one_of(&path.child("effect"), effect, &EFFECTS),
-    }
-}
-
-/// A changed ResourceSlice.
-pub(super) fn slice_update(new: &Value, old: &Value, errors: &mut Errors) {
-    slice(new, errors);
-    let (now, before) = (get(new, "spec"), get(old, "spec"));
-    let path = Path::new("spec");
-    for key in ["driver", "nodeName"] {
-        errors.immutable(&path.child(key), get(now, key), get(before, key));
-    }
-    let pool = path.child("pool");
-    let name = |spec: &Value| get(get(spec, "pool"), "name").clone();
-    errors.immutable(&pool.child("name"), &name(now), &name(before));
 }
 
 /// A DeviceTaintRule.

@@ -61,7 +61,7 @@ fn host_name(host: &str, path: &Path<'_>, errors: &mut Errors) {
                        subdomain, which must consist of lower case alphanumeric characters, '-' \
                        or '.' and end with an alphanumeric character (e.g. '*.example.com', regex \
                        used for validation is \
-                       '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*'";
+                       '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
             errors.invalid(path, host, why);
         }
         return;

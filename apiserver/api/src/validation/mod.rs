@@ -18,6 +18,7 @@ mod check;
 mod conditions;
 mod core;
 mod cron;
+mod device_slices;
 mod devices;
 mod flow;
 mod ingress;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     admission_policies as policies, apps, batch, certificates,
     check::Errors,
-    core, cron, devices, flow, ingress,
+    core, cron, device_slices, devices, flow, ingress,
     metadata::{NameRule, any, label, path_segment, subdomain},
     network, rbac, scale,
     small::{self, nothing_changed},
@@ -210,7 +210,7 @@ pub(super) static VALIDATORS: &[Row] = &[
         devices::claim_template,
         devices::claim_template_update,
     ),
-    Row(DEVICES, "ResourceSlice", subdomain, devices::slice, devices::slice_update),
+    Row(DEVICES, "ResourceSlice", subdomain, device_slices::slice, device_slices::slice_update),
     Row("scheduling.k8s.io", "PriorityClass", subdomain, small::priority_class, nothing_changed),
     Row(STORAGE, "CSIDriver", subdomain, storage::driver, storage::driver_update),
     Row(STORAGE, "CSINode", subdomain, storage::node, storage::node_update),
