@@ -35,6 +35,8 @@ const KEEP_METADATA: [&str; 3] =
 /// Which parts of an object a subresource leaves alone.
 pub fn door(kind: &Kind, subresource: &str) -> Door {
     match subresource {
+        // What a signing request asks for is the server's to write.
+        _ if kind.is("certificates.k8s.io", "certificatesigningrequests") => Door::Status,
         "status" if kind.is("apps", "deployments") => Door::StatusWithoutLabels,
         "status" if kind.is_built_in() && !KEEP_METADATA.contains(&kind.resource.group) => {
             Door::Status

@@ -40,6 +40,8 @@ impl Ctx<'_> {
 pub enum Generation {
     /// Never: the kind has none.
     Never,
+    /// Never: it is 1 for ever.
+    Fixed,
     /// When anything but metadata and status changes.
     Spec,
     /// Then, and when annotations change.

@@ -149,7 +149,7 @@ fn reset(ctx: &Ctx<'_>, object: &mut Value, old: &Value) {
 
 /// Whether a change counts the generation up.
 fn counts(generation: Generation, new: &Value, old: &Value) -> bool {
-    if generation == Generation::Never {
+    if matches!(generation, Generation::Never | Generation::Fixed) {
         return false;
     }
     let annotations = "/metadata/annotations";

@@ -4,7 +4,7 @@ use api::status::{FieldError, Status};
 use serde_json::Value;
 
 use crate::fields;
-use crate::strategy::{Ctx, Rules, Strategy};
+use crate::strategy::{Ctx, Generation, Rules, Strategy};
 
 /// The strategy.
 pub struct PriorityClass;
@@ -23,7 +23,7 @@ impl Strategy for PriorityClass {
     }
 
     fn rules(&self) -> Rules {
-        Rules::SPEC
+        Rules { generation: Generation::Fixed, ..Rules::DEFAULT }
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
