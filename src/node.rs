@@ -83,9 +83,16 @@ pub async fn run(args: Args) -> Result<()> {
                 Some(name) => name.clone(),
                 None => nix::unistd::gethostname().context("this host's name")?.to_string_lossy().into(),
             };
-            tasks.push(agent(&args, &name, &shutdown)?);
-            if args.container_runtime != "simulated" {
-                tasks.push(proxy(&args, &name, &shutdown)?);
+            // Nodes may see only themselves; the proxy's identity sees all of them, and Services.
+            let kubeconfig = args.proxy_kubeconfig.as_ref().unwrap_or(&args.kubeconfig);
+            let client = Client::from_kubeconfig(kubeconfig)
+                .with_context(|| format!("kubeconfig {}", kubeconfig.display()))?;
+            let informers = Informers::new(client, shutdown.clone());
+            let real = args.container_runtime != "simulated";
+            let peers = real.then(|| informers.clone());
+            tasks.push(agent(&args, &name, peers, &shutdown)?);
+            if real {
+                tasks.push(proxy(&args, &name, informers, &shutdown));
             }
         }
     }
@@ -113,7 +120,12 @@ pub fn runtime_config(name: &str, root: &Path, run: &Path, cgroup: &str) -> runt
 }
 
 /// Starts the agent.
-fn agent(args: &Args, name: &str, shutdown: &Shutdown) -> Result<JoinHandle<Result<()>>> {
+fn agent(
+    args: &Args,
+    name: &str,
+    peers: Option<Informers>,
+    shutdown: &Shutdown,
+) -> Result<JoinHandle<Result<()>>> {
     let client = Client::from_kubeconfig(&args.kubeconfig)
         .with_context(|| format!("kubeconfig {}", args.kubeconfig.display()))?;
     let runtime = runtime_config(name, &args.root_dir, &args.run_dir, &args.cgroup_parent);
@@ -135,21 +147,22 @@ fn agent(args: &Args, name: &str, shutdown: &Shutdown) -> Result<JoinHandle<Resu
     });
     let shutdown = shutdown.clone();
     Ok(stdx::task::spawn("agent", async move {
-        agent::run(config, client, runtime, shutdown).await.context("the agent ended")
+        agent::run(config, client, peers, runtime, shutdown).await.context("the agent ended")
     }))
 }
 
 /// Starts the service proxy.
-fn proxy(args: &Args, name: &str, shutdown: &Shutdown) -> Result<JoinHandle<Result<()>>> {
-    let kubeconfig = args.proxy_kubeconfig.as_ref().unwrap_or(&args.kubeconfig);
-    let client = Client::from_kubeconfig(kubeconfig)
-        .with_context(|| format!("kubeconfig {}", kubeconfig.display()))?;
+fn proxy(
+    args: &Args,
+    name: &str,
+    informers: Informers,
+    shutdown: &Shutdown,
+) -> JoinHandle<Result<()>> {
     let config = crate::proxy::config(name, args.node_ip, args.cluster_cidr);
     let shutdown = shutdown.clone();
-    Ok(stdx::task::spawn("proxy", async move {
-        let informers = Informers::new(client, shutdown.clone());
+    stdx::task::spawn("proxy", async move {
         proxy::run(config, informers, shutdown).await.context("the service proxy ended")
-    }))
+    })
 }
 
 /// Certificates of an agent's HTTPS server.
@@ -193,7 +206,7 @@ fn fleet(
         config.files = false;
         let shutdown = shutdown.clone();
         tasks.push(stdx::task::spawn("agent", async move {
-            agent::run(config, client, runtime, shutdown).await.context("an agent ended")
+            agent::run(config, client, None, runtime, shutdown).await.context("an agent ended")
         }));
     }
     Ok(())

@@ -26,9 +26,13 @@ use tokio::net::TcpListener;
 const COMPONENT: &str = "kubelet";
 
 /// Runs a node's agent until `shutdown`. Pods are left running.
+///
+/// `peers` reads the other nodes, for routes to their Pods: a node's own identity sees only itself. Without it, no
+/// other node's Pods are reached.
 pub async fn run(
     config: Config,
     client: Client,
+    peers: Option<Informers>,
     runtime: Arc<dyn Runtime>,
     shutdown: Shutdown,
 ) -> Result<()> {
@@ -74,7 +78,7 @@ pub async fn run(
             reporter.run(),
             registry.clone().listen(),
             follow(&ctx, &registry, &pods),
-            routes(&ctx, &informers),
+            routes(&ctx, peers.as_ref()),
             serve(server, &ctx, &registry),
         );
     };
@@ -145,8 +149,8 @@ async fn follow(ctx: &Arc<Ctx>, registry: &Arc<Registry>, pods: &client::Informe
 }
 
 /// Keeps routes to other nodes, where there is a network.
-async fn routes(ctx: &Ctx, informers: &Informers) {
-    if let Some(network) = &ctx.network {
-        routes::run(&ctx.config, network, &informers.of()).await;
+async fn routes(ctx: &Ctx, peers: Option<&Informers>) {
+    if let (Some(network), Some(peers)) = (&ctx.network, peers) {
+        routes::run(&ctx.config, network, &peers.of()).await;
     }
 }

@@ -14,7 +14,7 @@ async fn cluster_ip(kubectl: &Kubectl) -> Result<String> {
 
 /// Asks an address from inside a Pod.
 async fn fetch(kubectl: &Kubectl, from: &str, url: &str) -> Option<String> {
-    let args = ["exec", from, "--", "wget", "-q", "-T", "2", "-O", "-", url];
+    let args = ["exec", from, "--", "wget", "-q", "-O", "-", url];
     kubectl.run(&args).await.ok().filter(|output| output.ok).map(|output| output.stdout)
 }
 
