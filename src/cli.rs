@@ -24,7 +24,7 @@ use crate::{
                         from the environment as shown in a command's --help.")]
 pub struct Cli {
     /// What to log: a level, or filters such as `info,store=debug`.
-    #[arg(long, global = true, env = "TRIREME_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(long, global = true, env = "TRIREME_LOG", default_value = "warn,netlink_packet_route=error", value_name = "FILTER")]
     log: String,
     /// How to log: text or json.
     #[arg(long, global = true, env = "TRIREME_LOG_FORMAT", default_value = "text")]

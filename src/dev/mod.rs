@@ -277,7 +277,7 @@ fn flags(args: &Args) -> Vec<String> {
     if let Ok(log) = std::env::var("TRIREME_HOST_LOG") {
         flags.push(format!("--log={log}"));
     } else {
-        flags.push("--log=info".to_owned());
+        flags.push("--log=info,openraft=warn,netlink_packet_route=error".to_owned());
     }
     flags
 }

@@ -78,10 +78,9 @@ fn every_public_item_says_what_it_means() {
         for (at, line) in lines.iter().enumerate() {
             let Some(found) = item.captures(line) else { continue };
             let above = lines[..at].iter().rev().map(|line| line.trim());
-            let mut above = above.skip_while(|line| {
-                (line.starts_with("#[") || line.ends_with(")]") || line.ends_with(")")) && !line.starts_with("///")
-            });
-            if !above.next().is_some_and(|line| line.starts_with("///")) {
+            // Attributes of several lines may stand between the item and its words.
+            let mut above = above.take_while(|line| !line.is_empty() && *line != "}");
+            if !above.any(|line| line.starts_with("///")) {
                 complaints.push(format!("{}:{}: {} has no ///", file.path, at + 1, &found[2]));
             }
         }

@@ -16,7 +16,7 @@ const TABLES: &[Table] = &[
     Table {
         rows: "apiserver/server/src/admission/mod.rs",
         folder: "apiserver/server/src/admission",
-        other: &["mod", "lookup", "tests"],
+        other: &["mod", "lookup", "resources", "tests"],
     },
 ];
 
