@@ -16,6 +16,24 @@ struct Node {
     runtime: Arc<dyn Runtime>,
     config: Config,
     dir: PathBuf,
+    /// Whether it was removed in order.
+    over: bool,
+}
+
+impl Drop for Node {
+    /// A test that failed leaves nothing behind either.
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let config = self.config.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map(|runtime| runtime.block_on(cleanup(config)))
+        });
+        let _ = thread.join();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
 }
 
 impl Node {
@@ -34,7 +52,7 @@ impl Node {
         let archive = dir.join("demo.tar");
         build_busybox(busybox, &archive).unwrap();
         runtime.import_image(&archive).await.unwrap();
-        Some(Self { runtime, config, dir })
+        Some(Self { runtime, config, dir, over: false })
     }
 
     async fn sandbox(&self) -> Sandbox {
@@ -80,7 +98,8 @@ impl Node {
         text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
     }
 
-    async fn end(self) {
+    async fn end(mut self) {
+        self.over = true;
         cleanup(self.config.clone()).await.unwrap();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(&self.config.node), "mounts are left");
