@@ -24,7 +24,8 @@ const BEFORE: &str = "before-first-apply";
 /// The manager for which client-side apply's annotation is honoured.
 const KUBECTL: &str = "kubectl";
 /// Client-side apply's annotation.
-const LAST_APPLIED: &str = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+const LAST_APPLIED: &str =
+    "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
 
 /// Who applies, when and how.
 #[derive(Clone, Copy, Debug)]

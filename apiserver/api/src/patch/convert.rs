@@ -64,9 +64,9 @@ fn bytes(text: &str) -> Result<(), String> {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
     let body = plain.trim_end_matches('=');
     let padding = plain.len() - body.len();
-    let at = body.find(|c| !valid(c)).or_else(|| {
-        (padding > 2 || !plain.len().is_multiple_of(4)).then_some(body.len())
-    });
+    let at = body
+        .find(|c| !valid(c))
+        .or_else(|| (padding > 2 || !plain.len().is_multiple_of(4)).then_some(body.len()));
     match at {
         None => Ok(()),
         Some(at) => {

@@ -92,7 +92,10 @@ impl JsonPatch {
             Some("copy") => {
                 let from = text("from").ok_or(Error::Unprocessable)?;
                 let value = lookup(object, from)?.unwrap_or(&null).clone();
-                return run(object, &serde_json::json!({"op": "add", "path": path, "value": value}));
+                return run(
+                    object,
+                    &serde_json::json!({"op": "add", "path": path, "value": value}),
+                );
             }
             Some(op @ ("add" | "replace")) => {
                 let mut operation = operation.clone();
@@ -175,11 +178,17 @@ mod tests {
     #[test]
     fn a_patch_is_applied_whole_or_not_at_all() {
         let object = json!({"data": {"k": "v"}, "kind": "ConfigMap"});
-        let done = apply(&object, json!([{"op": "add", "path": "/data/x", "value": "1"},
-            {"op": "remove", "path": "/data/k"}]));
+        let done = apply(
+            &object,
+            json!([{"op": "add", "path": "/data/x", "value": "1"},
+            {"op": "remove", "path": "/data/k"}]),
+        );
         assert_eq!(done.expect("applies"), json!({"data": {"x": "1"}, "kind": "ConfigMap"}));
-        let failed = apply(&object, json!([{"op": "add", "path": "/data/x", "value": "1"},
-            {"op": "test", "path": "/data/k", "value": "w"}]));
+        let failed = apply(
+            &object,
+            json!([{"op": "add", "path": "/data/x", "value": "1"},
+            {"op": "test", "path": "/data/k", "value": "w"}]),
+        );
         assert!(matches!(failed, Err(Error::Unprocessable)));
     }
 
@@ -191,7 +200,9 @@ mod tests {
         let copied = apply(&object, json!([{"op": "copy", "from": "/data/no", "path": "/data/x"}]));
         assert_eq!(copied.expect("copies"), json!({"data": {"k": "v", "x": null}}));
         assert!(apply(&object, json!([{"op": "move", "from": "/data/no", "path": "/x"}])).is_err());
-        assert!(apply(&json!({"n": 1}), json!([{"op": "test", "path": "/n", "value": 1.0}])).is_err());
+        assert!(
+            apply(&json!({"n": 1}), json!([{"op": "test", "path": "/n", "value": 1.0}])).is_err()
+        );
     }
 
     #[test]

@@ -24,7 +24,9 @@ mod tests;
 
 use serde_json::Value;
 
-pub use self::{apply::Apply, convert::convertible, json::JsonPatch, ownership::Door, update::Update};
+pub use self::{
+    apply::Apply, convert::convertible, json::JsonPatch, ownership::Door, update::Update,
+};
 
 /// Why a patch was not applied.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]

@@ -47,10 +47,7 @@ fn an_update_owns_what_it_added_and_changed() {
     let ty = ty("", "ConfigMap");
     let mut one = canonical(ty, config_map(json!({"k": "v", "gone": "1"})));
     update(ty, "v1", "maker").record(None, &mut one);
-    assert_eq!(
-        owned(&one, "maker"),
-        Some(json!({"f:data": {".": {}, "f:gone": {}, "f:k": {}}}))
-    );
+    assert_eq!(owned(&one, "maker"), Some(json!({"f:data": {".": {}, "f:gone": {}, "f:k": {}}})));
     let mut two = canonical(ty, config_map(json!({"k": "w"})));
     update(ty, "v1", "other").record(Some(&one), &mut two);
     assert_eq!(owned(&two, "maker"), Some(json!({"f:data": {}})));
@@ -95,10 +92,7 @@ fn an_apply_takes_nothing_from_others_unless_forced() {
     let live = one.apply(None, &config_map(json!({"k": "v", "j": "w"}))).expect("applies");
     let two = apply(ty, "v1", "two", false);
     let error = two.apply(Some(&live), &config_map(json!({"k": "o"}))).expect_err("a conflict");
-    assert_eq!(
-        error.to_string(),
-        "Apply failed with 1 conflict: conflict with \"one\": .data.k"
-    );
+    assert_eq!(error.to_string(), "Apply failed with 1 conflict: conflict with \"one\": .data.k");
     let error = two.apply(Some(&live), &config_map(json!({"k": "o", "j": "o"})));
     assert_eq!(
         error.expect_err("conflicts").to_string(),
@@ -117,9 +111,8 @@ fn fields_left_out_go_unless_others_own_them() {
     let one = apply(ty, "v1", "one", false);
     let two = apply(ty, "v1", "two", false);
     let live = one.apply(None, &config_map(json!({"shared": "v", "mine": "1"}))).expect("applies");
-    let live = two
-        .apply(Some(&live), &config_map(json!({"shared": "v", "yours": "2"})))
-        .expect("applies");
+    let live =
+        two.apply(Some(&live), &config_map(json!({"shared": "v", "yours": "2"}))).expect("applies");
     let live = one.apply(Some(&live), &config_map(json!({}))).expect("applies");
     assert_eq!(live["data"], json!({"shared": "v", "yours": "2"}));
     let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});

@@ -18,9 +18,8 @@ pub fn through_pointers<'a>(pointers: impl Iterator<Item = &'a str>) -> Set {
     let mut set = Set::default();
     for pointer in pointers {
         let steps = pointer.split('/').skip(1);
-        let path: Vec<Element> = steps
-            .map(|step| Element::Field(step.replace("~1", "/").replace("~0", "~")))
-            .collect();
+        let path: Vec<Element> =
+            steps.map(|step| Element::Field(step.replace("~1", "/").replace("~0", "~"))).collect();
         for end in 1..path.len() {
             set.insert(&path[..end]);
         }
@@ -142,6 +141,8 @@ mod tests {
             r#"{"apiVersion":"v1","data":{"k":5},"kind":"ConfigMap","metadata":{"name":"a","namespace":"n","uid":"u"}}"#
         );
         let touched = through_objects(&value, &json!({"metadata": {"uid": null}}));
-        assert!(document(ty, &value, &touched).ends_with(r#"{"name":"a","namespace":"n","uid":"u"}}"#));
+        assert!(
+            document(ty, &value, &touched).ends_with(r#"{"name":"a","namespace":"n","uid":"u"}}"#)
+        );
     }
 }

@@ -75,11 +75,14 @@ pub(super) fn daemon_set(row: &Row<'_>) -> Vec<Value> {
 pub(super) fn controller_revision(row: &Row<'_>) -> Vec<Value> {
     let mut owners = row.list("/metadata/ownerReferences").iter();
     let owner = owners.find(|owner| owner.get("controller") == Some(&Value::Bool(true)));
-    let owner = owner.map_or_else(|| NONE.to_owned(), |owner| {
-        let group = text(owner, "/apiVersion").split_once('/').map(|(group, _)| group);
-        let group = group.map(|group| format!(".{group}")).unwrap_or_default();
-        format!("{}{group}/{}", text(owner, "/kind").to_lowercase(), text(owner, "/name"))
-    });
+    let owner = owner.map_or_else(
+        || NONE.to_owned(),
+        |owner| {
+            let group = text(owner, "/apiVersion").split_once('/').map(|(group, _)| group);
+            let group = group.map(|group| format!(".{group}")).unwrap_or_default();
+            format!("{}{group}/{}", text(owner, "/kind").to_lowercase(), text(owner, "/name"))
+        },
+    );
     vec![row.name(), owner.into(), row.int("/revision").into(), row.age()]
 }
 

@@ -24,7 +24,9 @@ pub(super) fn autoscaler(row: &Row<'_>) -> Vec<Value> {
 
 fn targets(row: &Row<'_>) -> String {
     let old = row.text("/apiVersion") == "autoscaling/v1";
-    let (wanted, current) = if old { first_version(row) } else {
+    let (wanted, current) = if old {
+        first_version(row)
+    } else {
         (row.list("/spec/metrics").to_vec(), row.list("/status/currentMetrics").to_vec())
     };
     if wanted.is_empty() {
@@ -48,10 +50,9 @@ fn first_version(row: &Row<'_>) -> (Vec<Value>, Vec<Value>) {
         wanted.map(|wanted| cpu("target", wanted)).into_iter().collect::<Vec<Value>>(),
         current.map(|current| cpu("current", current)).into_iter().collect::<Vec<Value>>(),
     );
-    for (name, key, list) in [
-        ("metrics", "target", &mut metrics.0),
-        ("current-metrics", "current", &mut metrics.1),
-    ] {
+    for (name, key, list) in
+        [("metrics", "target", &mut metrics.0), ("current-metrics", "current", &mut metrics.1)]
+    {
         let path = format!("/metadata/annotations/autoscaling.alpha.kubernetes.io~1{name}");
         let parsed: Vec<Value> = serde_json::from_str(row.text(&path)).unwrap_or_default();
         list.extend(parsed.iter().map(|metric| from_annotation(metric, key)));

@@ -119,9 +119,8 @@ pub fn table(resource: &Resource, objects: &[Value], now: Timestamp) -> Value {
 fn row(resource: &Resource, object: &Value, now: Timestamp) -> Value {
     let row = Row { object, now };
     let mut printers = PRINTERS.iter();
-    let printer = printers.find(|(group, plural, _)| {
-        (*group, *plural) == (resource.group, resource.plural)
-    });
+    let printer =
+        printers.find(|(group, plural, _)| (*group, *plural) == (resource.group, resource.plural));
     let cells = match printer {
         Some((_, _, printer)) => printer(&row),
         None => by_heading(resource, &row),

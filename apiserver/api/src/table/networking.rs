@@ -46,13 +46,7 @@ pub(super) fn endpoint_slice(row: &Row<'_>) -> Vec<Value> {
         text if text.is_empty() => Value::from(UNSET),
         text => text.into(),
     };
-    vec![
-        row.name(),
-        row.text("/addressType").into(),
-        cell(ports),
-        cell(addresses),
-        row.age(),
-    ]
+    vec![row.name(), row.text("/addressType").into(), cell(ports), cell(addresses), row.age()]
 }
 
 /// Cells of an Ingress.

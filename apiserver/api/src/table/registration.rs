@@ -33,12 +33,13 @@ pub(super) fn service(row: &Row<'_>) -> Vec<Value> {
     };
     let mut conditions = row.list("/status/conditions").iter();
     let available = conditions.find(|condition| text(condition, "/type") == "Available");
-    let available = available.map_or_else(|| "Unknown".to_owned(), |condition| {
-        match text(condition, "/status") {
+    let available = available.map_or_else(
+        || "Unknown".to_owned(),
+        |condition| match text(condition, "/status") {
             "True" => "True".to_owned(),
             status => format!("{status} ({})", text(condition, "/reason")),
-        }
-    });
+        },
+    );
     vec![row.name(), service.into(), available.into(), row.age()]
 }
 

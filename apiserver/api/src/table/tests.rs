@@ -57,7 +57,17 @@ fn a_pod_tells_what_its_containers_do() {
             {"name": "b", "restartCount": 0, "state": {"waiting": {"reason": "ErrImagePull"}}}]}});
     assert_eq!(
         cells("", "v1", "pods", running),
-        json!(["p", "1/2", "ErrImagePull", "2 (30m ago)", "60m", "10.0.0.1", "n", "<none>", "<none>"])
+        json!([
+            "p",
+            "1/2",
+            "ErrImagePull",
+            "2 (30m ago)",
+            "60m",
+            "10.0.0.1",
+            "n",
+            "<none>",
+            "<none>"
+        ])
     );
     let starting = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}],
         "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]},
@@ -72,7 +82,12 @@ fn a_pod_tells_what_its_containers_do() {
 #[test]
 fn services_show_where_they_can_be_reached() {
     let service = |spec: Value, status: Value| {
-        cells("", "v1", "services", json!({"metadata": {"name": "s"}, "spec": spec, "status": status}))
+        cells(
+            "",
+            "v1",
+            "services",
+            json!({"metadata": {"name": "s"}, "spec": spec, "status": status}),
+        )
     };
     let ports = json!([{"port": 80, "nodePort": 30080, "protocol": "TCP"}]);
     let balanced = service(
@@ -82,8 +97,15 @@ fn services_show_where_they_can_be_reached() {
     );
     assert_eq!(
         balanced,
-        json!(["s", "LoadBalancer", "10.96.0.1", "192.0.2.50,lb.example.com,192.0.2.9",
-            "80:30080/TCP", "60m", "<none>"])
+        json!([
+            "s",
+            "LoadBalancer",
+            "10.96.0.1",
+            "192.0.2.50,lb.example.com,192.0.2.9",
+            "80:30080/TCP",
+            "60m",
+            "<none>"
+        ])
     );
     let named = service(json!({"type": "ExternalName", "externalName": "example.com"}), json!({}));
     assert_eq!(
@@ -123,6 +145,14 @@ fn autoscalers_show_measured_against_wanted() {
             {"averageUtilization": 20}}}]}});
     assert_eq!(
         cells("autoscaling", "v2", "horizontalpodautoscalers", scaler),
-        json!(["b", "Deployment/d", "cpu: 20%/50%, <unknown>/5 (avg) + 1 more...", "1", 5, 0, "60m"])
+        json!([
+            "b",
+            "Deployment/d",
+            "cpu: 20%/50%, <unknown>/5 (avg) + 1 more...",
+            "1",
+            5,
+            0,
+            "60m"
+        ])
     );
 }

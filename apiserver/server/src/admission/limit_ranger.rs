@@ -18,7 +18,8 @@ pub(super) struct LimitRanger;
 impl Plugin for LimitRanger {
     fn handles(&self, review: &Review<'_>) -> bool {
         let resize = review.subresource() == "resize" && review.operation == Operation::Update;
-        let claim = review.is("", "persistentvolumeclaims") && review.operation != Operation::Delete;
+        let claim =
+            review.is("", "persistentvolumeclaims") && review.operation != Operation::Delete;
         review.creates("", "pods") || claim || (review.is_any_door("", "pods") && resize)
     }
 
@@ -36,7 +37,11 @@ impl Plugin for LimitRanger {
         for range in ranges(review).await? {
             let mut errors = Vec::new();
             for limit in fields::list(&range, "/spec/limits") {
-                if pod { check_pod(limit, object, &mut errors) } else { check_claim(limit, object, &mut errors) }
+                if pod {
+                    check_pod(limit, object, &mut errors)
+                } else {
+                    check_claim(limit, object, &mut errors)
+                }
             }
             match errors.as_slice() {
                 [] => {}
@@ -67,7 +72,8 @@ fn set_defaults(pod: &mut Value, range: &Value) {
         }
     }
     let mut done = Vec::new();
-    for (list, noun) in [("/spec/containers", "container"), ("/spec/initContainers", "init container")]
+    for (list, noun) in
+        [("/spec/containers", "container"), ("/spec/initContainers", "init container")]
     {
         for container in fields::list_mut(pod, list) {
             let name = fields::text(container, "/name").to_owned();
@@ -158,7 +164,13 @@ fn check_claim(limit: &Value, claim: &Value, errors: &mut Vec<String>) {
 }
 
 /// Compares with `min`, `max` and `maxLimitRequestRatio`.
-fn check(limit: &Value, kind: &str, requests: &Amounts, limits: &Amounts, errors: &mut Vec<String>) {
+fn check(
+    limit: &Value,
+    kind: &str,
+    requests: &Amounts,
+    limits: &Amounts,
+    errors: &mut Vec<String>,
+) {
     for (name, least) in amounts(limit.get("min")) {
         errors.extend(below(kind, &name, least, requests, limits));
     }
@@ -206,7 +218,9 @@ fn below(
     let start = format!("minimum {name} usage per {kind} is {least}");
     match (requests.get(name), limits.get(name)) {
         (None, _) => Some(format!("{start}.  No request is specified")),
-        (Some(request), _) if *request < least => Some(format!("{start}, but request is {request}")),
+        (Some(request), _) if *request < least => {
+            Some(format!("{start}, but request is {request}"))
+        }
         (_, Some(limit)) if *limit < least => Some(format!("{start}, but limit is {limit}")),
         _ => None,
     }

@@ -15,6 +15,7 @@ mod lookup;
 mod namespace_lifecycle;
 mod node_restriction;
 mod persistent_volume_claim_resize;
+mod pod_security;
 mod pod_topology_labels;
 mod priority;
 mod resources;
@@ -81,6 +82,7 @@ pub const PLUGINS: &[&dyn Plugin] = &[
     &service_account::ServiceAccount,
     &node_restriction::NodeRestriction,
     &taint_nodes_by_condition::TaintNodesByCondition,
+    &pod_security::PodSecurity,
     &priority::Priority,
     &default_toleration_seconds::DefaultTolerationSeconds,
     &default_storage_class::DefaultStorageClass,

@@ -36,7 +36,8 @@ impl Plugin for NamespaceLifecycle {
             return Ok(());
         }
         let namespace = review.call.namespace();
-        let Some(found) = lookup::object(review.call, "", "namespaces", "", namespace).await? else {
+        let Some(found) = lookup::object(review.call, "", "namespaces", "", namespace).await?
+        else {
             return Err(Status::not_found("", "namespaces", namespace));
         };
         if fields::text(&found, "/status/phase") != "Terminating" {

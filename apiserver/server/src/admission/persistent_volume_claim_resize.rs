@@ -30,7 +30,9 @@ impl Plugin for PersistentVolumeClaimResize {
             return Ok(());
         }
         if fields::text(old, "/status/phase") != "Bound" {
-            return Err(review.forbidden(Some(new), "Only bound persistent volume claims can be expanded"));
+            return Err(
+                review.forbidden(Some(new), "Only bound persistent volume claims can be expanded")
+            );
         }
         let class = match fields::text(old, BETA) {
             "" => fields::text(old, "/spec/storageClassName"),

@@ -101,11 +101,9 @@ async fn class(review: &Review<'_>, pod: &Value) -> Result<Class, Status> {
         return Ok(read(&class));
     }
     match SYSTEM.iter().find(|(system, _)| *system == name) {
-        Some((name, value)) => Ok(Class {
-            name: (*name).to_owned(),
-            value: *value,
-            preemption: PREEMPT.to_owned(),
-        }),
+        Some((name, value)) => {
+            Ok(Class { name: (*name).to_owned(), value: *value, preemption: PREEMPT.to_owned() })
+        }
         None => {
             let why = format!("no PriorityClass with name {name} was found");
             Err(review.forbidden(Some(pod), &why))

@@ -14,9 +14,10 @@ pub(super) type Amounts = BTreeMap<String, Quantity>;
 pub(super) fn amounts(map: Option<&Value>) -> Amounts {
     let entries = map.and_then(Value::as_object).into_iter().flatten();
     let parsed = entries.filter_map(|(name, value)| {
-        let text = value.as_str().map(str::to_owned).or_else(|| {
-            value.is_number().then(|| value.to_string())
-        })?;
+        let text = value
+            .as_str()
+            .map(str::to_owned)
+            .or_else(|| value.is_number().then(|| value.to_string()))?;
         Some((name.clone(), text.parse().ok()?))
     });
     parsed.collect()

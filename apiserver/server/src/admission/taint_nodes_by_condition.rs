@@ -23,7 +23,8 @@ impl Plugin for TaintNodesByCondition {
         let Some(node) = object else { return Ok(()) };
         let mut taints = fields::list(node, "/spec/taints").to_vec();
         let has = |taint: &Value| {
-            fields::text(taint, "/key") == NOT_READY && fields::text(taint, "/effect") == "NoSchedule"
+            fields::text(taint, "/key") == NOT_READY
+                && fields::text(taint, "/effect") == "NoSchedule"
         };
         if !taints.iter().any(has) {
             taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));

@@ -249,8 +249,7 @@ impl Patcher<'_> {
         };
         let decoded = codec::decode_value(self.call.kind.ty(), new.clone(), Vec::new(), strictness);
         let decoded = decoded.map_err(|error| unfit(&quote(&new), &error.to_string()))?;
-        let problems: Vec<String> =
-            self.problems.iter().cloned().chain(decoded.warnings).collect();
+        let problems: Vec<String> = self.problems.iter().cloned().chain(decoded.warnings).collect();
         if self.options.strictness == Strictness::Strict && !problems.is_empty() {
             let error = codec::Error::Strict(problems);
             return Err(unfit(&quote(&new), &error.to_string()));
@@ -306,8 +305,7 @@ impl Patcher<'_> {
         if call.kind.is_built_in() {
             patch::convertible(call.kind.ty(), &new).map_err(|why| unconvertible(&why))?;
         }
-        let decoded =
-            codec::decode_value(call.kind.ty(), new, Vec::new(), Strictness::Ignore);
+        let decoded = codec::decode_value(call.kind.ty(), new, Vec::new(), Strictness::Ignore);
         let decoded = decoded.map_err(|error| unconvertible(&error.to_string()))?;
         match self.options.strictness {
             Strictness::Strict if !self.problems.is_empty() => {

@@ -89,11 +89,7 @@ fn special(
     Ok(if replace { (plain, Vec::new()) } else { (old, plain) })
 }
 
-fn merge_items(
-    meta: &Meta<'_>,
-    mut old: Vec<Value>,
-    new: &[Value],
-) -> Result<Vec<Value>, Error> {
+fn merge_items(meta: &Meta<'_>, mut old: Vec<Value>, new: &[Value]) -> Result<Vec<Value>, Error> {
     for item in new {
         let empty = Fields::new();
         let fields = item.as_object().unwrap_or(&empty);

@@ -71,11 +71,8 @@ fn check(new: &[Value], order: &[Value], key: &str) -> Result<(), Error> {
     let mut wanted = new.iter().filter(|item| !deleted(item)).peekable();
     for place in order {
         let Some(item) = wanted.peek() else { return Ok(()) };
-        let same = if key.is_empty() {
-            place == *item
-        } else {
-            key_of(place, key)? == key_of(item, key)?
-        };
+        let same =
+            if key.is_empty() { place == *item } else { key_of(place, key)? == key_of(item, key)? };
         if same {
             wanted.next();
         }

@@ -192,9 +192,10 @@ impl ListForm<'_> {
                     Err("associative list without keys has an element that's a map type".to_owned())
                 }
                 Value::Array(_) => Err("not supported: associative list with lists".to_owned()),
-                Value::Null => Err(
-                    "associative list without keys has an element that's an explicit null".to_owned(),
-                ),
+                Value::Null => {
+                    Err("associative list without keys has an element that's an explicit null"
+                        .to_owned())
+                }
                 _ => Ok(Element::Value(Literal(item.clone()))),
             },
             Items::Keys(keys) => self.keyed(keys, item),

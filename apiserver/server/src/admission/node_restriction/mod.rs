@@ -49,7 +49,9 @@ fn lease(review: &Review<'_>, node: &str, object: Option<&Value>) -> Result<(), 
         return Err(format!("can only access leases in the {LEASES:?} system namespace"));
     }
     if review.name(object) != node {
-        return Err("can only access node lease with the same name as the requesting node".to_owned());
+        return Err(
+            "can only access node lease with the same name as the requesting node".to_owned()
+        );
     }
     Ok(())
 }
@@ -66,5 +68,6 @@ fn slice(review: &Review<'_>, node: &str, object: Option<&Value>) -> Result<(), 
     if review.operation == Operation::Update || fields::text(slice, "/spec/nodeName") == node {
         return Ok(());
     }
-    Err("can only create/delete ResourceSlice with the same NodeName as the requesting node".to_owned())
+    Err("can only create/delete ResourceSlice with the same NodeName as the requesting node"
+        .to_owned())
 }

@@ -46,7 +46,9 @@ pub(super) fn check(review: &Review<'_>, node: &str, object: Option<&Value>) -> 
         }
         (Operation::Update, Some(old)) => {
             if config(new).is_some() && config(new) != config(old) {
-                return Err(format!("node {node:?} is not allowed to update configSource to a new non-nil configSource"));
+                return Err(format!(
+                    "node {node:?} is not allowed to update configSource to a new non-nil configSource"
+                ));
             }
             let taints = |node: &Value| fields::list(node, "/spec/taints").to_vec();
             if taints(new) != taints(old) {

@@ -90,7 +90,8 @@ async fn create(
 /// The one owner that a mirror Pod must have.
 fn owner<'a>(node: &str, pod: &'a Value) -> Result<&'a Value, String> {
     let owners = fields::list(pod, "/metadata/ownerReferences");
-    let wrong = || format!("node {node:?} can only create pods with an owner reference set to itself");
+    let wrong =
+        || format!("node {node:?} can only create pods with an owner reference set to itself");
     let [owner] = owners else { return Err(wrong()) };
     let text = |path| fields::text(owner, path);
     if text("/apiVersion") != "v1" || text("/kind") != "Node" || text("/name") != node {
@@ -102,9 +103,7 @@ fn owner<'a>(node: &str, pod: &'a Value) -> Result<&'a Value, String> {
         ));
     }
     if fields::flag(owner, "/blockOwnerDeletion") {
-        return Err(format!(
-            "node {node:?} must not set blockOwnerDeletion on an owner reference"
-        ));
+        return Err(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
     }
     Ok(owner)
 }
