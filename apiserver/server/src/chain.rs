@@ -310,6 +310,12 @@ fn check_shape(
     if info.verb.is_empty() || *method == http::Method::HEAD {
         return Err(rest::not_allowed());
     }
+    if info.verb == "watch" && *method != http::Method::GET {
+        return Err(rest::not_allowed());
+    }
+    if info.verb == "watch" && !info.subresource.is_empty() {
+        return Err(no_such_resource());
+    }
     if !info.rest.is_empty() && info.subresource != "proxy" {
         return Err(no_such_resource());
     }
@@ -345,7 +351,8 @@ fn check_shape(
         let lost = named && none && !info.name.is_empty();
         return Err(if lost { no_such_resource() } else { rest::not_allowed() });
     }
-    if !resource.namespaced && !info.namespace.is_empty() && resource.plural != "namespaces" {
+    let itself = resource.plural == "namespaces" && info.name == info.namespace;
+    if !resource.namespaced && !info.namespace.is_empty() && !itself {
         return Err(no_such_resource());
     }
     Ok(())

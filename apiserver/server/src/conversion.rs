@@ -52,9 +52,25 @@ fn event(
             .filter_map(|(from, to)| map.remove(from).map(|value| (to, value)))
             .collect();
         map.extend(moved.into_iter().map(|(key, value)| (key.to_owned(), value)));
+        reporter(map, wanted.group.is_empty());
         map.insert("apiVersion".into(), wanted.api_version().into());
     }
     object
+}
+
+/// Old events always name who reports, new ones only if somebody does.
+fn reporter(map: &mut Map<String, Value>, old: bool) {
+    if old {
+        for key in ["reportingComponent", "reportingInstance"] {
+            map.entry(key).or_insert_with(|| "".into());
+        }
+        return;
+    }
+    for key in ["reportingController", "reportingInstance"] {
+        if map.get(key).and_then(Value::as_str) == Some("") {
+            map.remove(key);
+        }
+    }
 }
 
 /// What version 1 can't say lies in these annotations.
@@ -183,7 +199,11 @@ mod tests {
         let old = Gvk { group: "", version: "v1", kind: "Event" };
         let there = convert(core.clone(), new);
         assert_eq!((&there["note"], &there["deprecatedCount"]), (&json!("m"), &json!(2)));
-        assert_eq!(convert(there, old), core);
+        let mut back = convert(there, old);
+        for key in ["reportingComponent", "reportingInstance"] {
+            assert_eq!(fields::remove(&mut back, &format!("/{key}")), Some(json!("")));
+        }
+        assert_eq!(back, core);
     }
 
     #[test]

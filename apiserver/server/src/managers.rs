@@ -42,8 +42,7 @@ pub fn door(kind: &Kind, subresource: &str) -> Door {
             Door::Status
         }
         "status" => Door::OnlyStatus,
-        // Taking out a namespace's finalizer is bookkeeping: nobody owns the rest.
-        "finalize" => Door::Status,
+        "finalize" => Door::Main,
         "" if kind.has_status() => Door::Main,
         _ => Door::Whole,
     }

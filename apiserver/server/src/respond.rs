@@ -15,6 +15,7 @@ use stdx::serve::{Body, empty, full};
 
 use crate::conversion;
 use crate::document;
+use crate::fields;
 use crate::kind::Kind;
 use crate::negotiate::{Encoding, Form, Shape, not_acceptable};
 use crate::rest::watch::shared::Include;
@@ -99,12 +100,61 @@ fn object_bytes(call: &Call, object: Value) -> Result<Bytes, Status> {
             }
             encode(form, &table, None)
         }
-        Shape::Partial if own => encode(form, &partial(object), None),
+        Shape::Partial if object.get("metadata").is_some() && !is_status(&object) => {
+            encode(form, &partial(object), None)
+        }
+        Shape::PartialList if own => {
+            let text = format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list \
+                 (*{}.{})",
+                internal_group(call),
+                call.kind.resource.kind
+            );
+            Err(not_acceptable(&text))
+        }
+        Shape::Table if object.get("kind").and_then(Value::as_str) == Some("Scale") => {
+            encode(form, &scale_table(&object), None)
+        }
         _ => {
             let ty = own.then(|| call.kind.ty());
             encode(form, &object, ty)
         }
     }
+}
+
+/// The group as upstream's own packages are called.
+fn internal_group(call: &Call) -> &'static str {
+    match call.kind.resource.group.split('.').next().unwrap_or_default() {
+        "" => "core",
+        group => group,
+    }
+}
+
+fn is_status(object: &Value) -> bool {
+    object.get("kind").and_then(Value::as_str) == Some("Status")
+}
+
+/// A scale as a table.
+fn scale_table(scale: &Value) -> Value {
+    let column = |name: &str, kind: &str| {
+        json!({"name": name, "type": kind, "format": "", "description": name, "priority": 0})
+    };
+    let number = |path: &str| fields::integer(scale, path).unwrap_or(0);
+    let created = fields::text(scale, "/metadata/creationTimestamp").parse::<jiff::Timestamp>();
+    let age = created.map(|at| jiff::Timestamp::now().as_second() - at.as_second()).unwrap_or(0);
+    let cells = json!([
+        fields::text(scale, "/metadata/name"),
+        number("/spec/replicas"),
+        number("/status/replicas"),
+        format!("{age}s"),
+    ]);
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": fields::text(scale, "/metadata/resourceVersion")},
+        "columnDefinitions": [column("Name", "string"), column("Desired", "integer"),
+            column("Available", "integer"), column("Age", "string")],
+        "rows": [{"cells": cells, "object": partial(scale.clone())}],
+    })
 }
 
 /// Whether a document is an object of the path's kind, as against a Scale or a Status.
@@ -142,8 +192,7 @@ fn list_bytes(call: &Call, list: List) -> Result<Bytes, Status> {
             encode(call.form, &table, None)
         }
         Shape::Partial => {
-            let group = resource.group.split('.').next().unwrap_or_default();
-            let group = if group.is_empty() { "core" } else { group };
+            let group = internal_group(call);
             let text = format!(
                 "you requested PartialObjectMetadata, but the requested object is a list \
                  (*{group}.{})",

@@ -37,14 +37,12 @@ pub fn fill_metadata(object: &mut Value) {
 /// Drops owners that are named twice, with a warning; what a patch leads to is worded otherwise.
 pub fn unique_owners(call: &Call, object: &mut Value, patched: bool) {
     let path = "/metadata/ownerReferences";
-    let mut seen: Vec<String> = Vec::new();
     let mut twice: Vec<String> = Vec::new();
-    let mut kept = Vec::new();
+    let mut kept: Vec<Value> = Vec::new();
     for owner in fields::list(object, path) {
         let uid = fields::text(owner, "/uid").to_owned();
-        if !seen.contains(&uid) {
+        if !kept.contains(owner) {
             kept.push(owner.clone());
-            seen.push(uid);
         } else if !twice.contains(&uid) {
             twice.push(uid);
         }

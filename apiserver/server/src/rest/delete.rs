@@ -282,6 +282,12 @@ pub fn check_preconditions(
         Err(Status::conflict(call.kind.resource.group, kind, name, &text))
     };
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != is("/metadata/uid")) {
+        if call.kind.resource.plural == "namespaces" {
+            return refuse(format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                is("/metadata/uid")
+            ));
+        }
         return refuse(format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({}). The object \
              might have been deleted and then recreated",

@@ -90,9 +90,7 @@ fn value(object: &Value, path: &str) -> String {
     let path = match path {
         "spec.host" => "spec.nodeName",
         "status.podIPs" => return addresses(object),
-        "reportingComponent" => return reporter(object),
-        "source" => "source.component",
-        "deprecatedSource" => "deprecatedSource.component",
+        "source" | "deprecatedSource" => return source(object),
         _ => path,
     };
     let pointer = format!("/{}", path.replace('.', "/"));
@@ -145,10 +143,16 @@ fn addresses(pod: &Value) -> String {
     ips.collect::<Vec<_>>().join(",")
 }
 
-fn reporter(object: &Value) -> String {
-    let text = crate::fields::text(object, "/reportingComponent");
-    let text = if text.is_empty() { crate::fields::text(object, "/source/component") } else { text };
-    text.to_owned()
+/// The component that an event comes from, by its old name or its new one.
+fn source(event: &Value) -> String {
+    let paths = [
+        "/source/component",
+        "/deprecatedSource/component",
+        "/reportingComponent",
+        "/reportingController",
+    ];
+    let mut texts = paths.iter().map(|path| fields::text(event, path));
+    texts.find(|text| !text.is_empty()).unwrap_or_default().to_owned()
 }
 
 /// 400, in the three wordings that there are.

@@ -104,6 +104,7 @@ pub async fn replace(
     };
     match run(call, &replace, options).await {
         Err(status) if status.code == 404 && upsert => {
+            check_precondition(call, &replace.object, &Value::Null)?;
             let mut object = replace.object;
             fields::remove(&mut object, "/metadata/resourceVersion");
             let wanted = Attributes { verb: "create", ..Attributes::of(&call.info) };

@@ -1,6 +1,7 @@
 //! Namespaces: they end in two steps. A deletion marks them; they go when the last of their own finalizers has
 //! been taken out through the `finalize` subresource.
 
+use api::status::FieldError;
 use serde_json::{Value, json};
 
 use crate::fields;
@@ -34,6 +35,19 @@ impl Strategy for Namespace {
             fields::copy(object, old, "/spec/finalizers");
         }
         label(object);
+    }
+
+    fn validate(&self, ctx: &Ctx<'_>, object: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+        if ctx.subresource != "finalize" {
+            return Vec::new();
+        }
+        let names = fields::texts(object, "/spec/finalizers").into_iter().enumerate();
+        let bad = names.filter(|(_, name)| *name != FINALIZER && !name.contains('/'));
+        bad.map(|(at, name)| {
+            let text = "name is neither a standard finalizer name nor is it fully qualified";
+            FieldError::invalid(&format!("spec.finalizers[{at}]"), name, text)
+        })
+        .collect()
     }
 
     fn may_go(&self, object: &Value) -> bool {

@@ -19,7 +19,8 @@ pub(super) fn keep(object: &mut Value, old: &Value) {
     let old_ports = fields::list(old, "/spec/ports").to_vec();
     let same = |a: &Value, b: &Value| {
         let key = |p: &Value| {
-            (fields::text(p, "/protocol").to_owned(), fields::integer(p, "/port"))
+            let text = |path| fields::text(p, path).to_owned();
+            (text("/protocol"), fields::integer(p, "/port"), text("/name"))
         };
         key(a) == key(b)
     };
