@@ -24,6 +24,8 @@ pub mod quantity;
 
 pub mod validation;
 
+pub mod warnings;
+
 pub mod patch;
 
 pub mod discovery;
