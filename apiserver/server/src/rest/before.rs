@@ -186,6 +186,10 @@ pub fn validate(call: &Call, ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) ->
         call.warn(warning);
     }
     if errors.is_empty() {
+        let advice = api::warnings::object(ctx.gvk(), new, old);
+        for warning in advice.into_iter().filter(|_| ctx.subresource.is_empty()) {
+            call.warn(warning);
+        }
         return Ok(());
     }
     let resource = &ctx.kind.resource;
