@@ -12,7 +12,31 @@ const PATH: &str = "/metadata/managedFields";
 
 /// Gives the changed fields of an ordinary write to its manager.
 pub fn updated(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value, manager: &str) {
-    record(ctx.kind, ctx.subresource, old, new, manager);
+    match old {
+        Some(old) if ctx.subresource == "scale" => scaled(ctx, old, new, manager),
+        old => record(ctx.kind, ctx.subresource, old, new, manager),
+    }
+}
+
+/// A scale takes over the number of replicas, if anybody owns it; its entries carry no time.
+fn scaled(ctx: &Ctx<'_>, old: &Value, new: &mut Value, manager: &str) {
+    let owned = fields::list(old, PATH)
+        .iter()
+        .any(|entry| entry.pointer("/fieldsV1/f:spec/f:replicas").is_some());
+    if !owned {
+        fields::copy(new, old, PATH);
+        return;
+    }
+    record(ctx.kind, ctx.subresource, Some(old), new, manager);
+    let none = fields::integer(new, "/spec/replicas").unwrap_or(0) == 0;
+    let mut entries = fields::list(new, PATH).to_vec();
+    entries.retain(|entry| !none || fields::text(entry, "/subresource") != "scale");
+    for entry in &mut entries {
+        if fields::text(entry, "/subresource") == "scale" {
+            fields::remove(entry, "/time");
+        }
+    }
+    fields::set(new, PATH, entries);
 }
 
 /// The same for any kind and door.

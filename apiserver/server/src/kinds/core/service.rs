@@ -207,6 +207,9 @@ fn advice(object: &Value) -> Vec<String> {
         if external {
             texts.push("spec.externalIPs is ignored for headless services".to_owned());
         }
+    } else if external && kind(object) == "ExternalName" {
+        let text = "spec.externalIPs is ignored when spec.type is \"ExternalName\"";
+        texts.push(text.to_owned());
     } else if external {
         texts.push(
             "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),

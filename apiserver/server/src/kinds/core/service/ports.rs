@@ -73,6 +73,15 @@ pub(super) async fn settle(
         let number = free(ctx, &wanted(new)).await?;
         fields::set(new, "/spec/healthCheckNodePort", number);
     }
+    let asked = fields::integer(new, "/spec/healthCheckNodePort").unwrap_or(0);
+    if needs_health_port(new) && asked != 0 && !held.contains(&asked) {
+        let name = fields::text(new, "/metadata/name");
+        if let Err(status) = check_free(ctx, name, 0, asked).await {
+            let why = status.message.rsplit(": ").next().unwrap_or_default().to_owned();
+            let text = format!("failed to allocate requested HealthCheck NodePort {asked}: {why}");
+            return Err(Status::internal(&text));
+        }
+    }
     let name = fields::text(new, "/metadata/name");
     let owner = format!("{}/{name}", fields::text(new, "/metadata/namespace"));
     for number in owned(new).difference(&held) {
