@@ -182,11 +182,9 @@ pub fn validate(call: &Call, ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) ->
         Some(old) => api::validation::object_update(ctx.gvk(), new, old),
     };
     errors.extend(ctx.kind.strategy.validate(ctx, new, old));
-    for warning in ctx.kind.strategy.warnings(ctx, new, old) {
-        call.warn(warning);
-    }
     if errors.is_empty() {
-        let advice = api::warnings::object(ctx.gvk(), new, old);
+        let mut advice = api::warnings::object(ctx.gvk(), new, old);
+        advice.extend(ctx.kind.strategy.warnings(ctx, new, old));
         for warning in advice.into_iter().filter(|_| ctx.subresource.is_empty()) {
             call.warn(warning);
         }
