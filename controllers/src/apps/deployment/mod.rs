@@ -12,7 +12,7 @@ mod status;
 
 use crate::{
     claims,
-    ctx::{Action, Ctx, Key, owned},
+    ctx::{Action, Ctx, Key},
     error::{Doing, Error},
     manager::{Controller, Kind},
     owners, pods,
@@ -21,11 +21,11 @@ use crate::{
 };
 use client::Patch;
 use k8s_openapi::api::{
-    apps::v1::{Deployment, DeploymentCondition, ReplicaSet},
+    apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet},
     core::v1::Pod,
 };
 use plan::{Change, Plan};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The controller.
@@ -99,18 +99,12 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
         |failed| status::set(plan.conditions.clone(), failed.condition.clone()),
     );
     let wanted = status::of(&deployment, &plan, conditions, now);
-    if deployment.status.as_ref() != Some(&wanted) {
-        let mut deployment = owned(&deployment);
-        // The annotation may have been written above, under a newer revision: only the status is
-        // sent.
-        let body = json!({"metadata": {"uid": deployment.metadata.uid}, "status": wanted});
-        let body = remove_absent(&deployment, body);
-        deployment.status = Some(wanted.clone());
-        let at = (key.namespace.as_str(), key.name.as_str());
-        let written = ctx.client.patch_status::<Deployment>(at.0, at.1, Patch::Merge(body)).await;
-        if let Some(written) = written.gone_is_done("write the status of a deployment")? {
-            ctx.wrote(&key, &written);
-        }
+    let revision = plan.changes.iter().find_map(|change| match change {
+        Change::Revision(revision) => Some(revision),
+        _ => None,
+    });
+    if deployment.status.as_ref() != Some(&wanted) || revision.is_some() {
+        show(&ctx, &key, &deployment, &wanted, revision).await?;
     }
     match failed {
         Some(failed) => Err(failed.error),
@@ -118,15 +112,34 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     }
 }
 
-/// A merge patch must name the fields to take away: those of the old status that the new one lacks.
-fn remove_absent(deployment: &Deployment, mut body: serde_json::Value) -> serde_json::Value {
-    let old = serde_json::to_value(&deployment.status).unwrap_or_default();
-    if let (Some(old), Some(new)) = (old.as_object(), body["status"].as_object_mut()) {
+/// Writes the status, and the revision with it: written by itself it would count as a new
+/// generation, as every change of a Deployment's annotations does.
+async fn show(
+    ctx: &Ctx,
+    key: &Key,
+    deployment: &Deployment,
+    wanted: &DeploymentStatus,
+    revision: Option<&String>,
+) -> Result<(), Error> {
+    let json = |value| serde_json::to_value(value).unwrap_or_default();
+    let mut status: Value = json(Some(wanted));
+    // A merge patch must name the fields to take away.
+    let old: Value = json(deployment.status.as_ref());
+    if let (Some(old), Some(new)) = (old.as_object(), status.as_object_mut()) {
         for name in old.keys() {
-            new.entry(name).or_insert(serde_json::Value::Null);
+            new.entry(name).or_insert(Value::Null);
         }
     }
-    body
+    let mut body = json!({"metadata": {"uid": deployment.metadata.uid}, "status": status});
+    if let Some(revision) = revision {
+        body["metadata"]["annotations"] = json!({sets::REVISION: revision});
+    }
+    let (namespace, name) = (&key.namespace, &key.name);
+    let sent = ctx.client.patch_status::<Deployment>(namespace, name, Patch::Merge(body)).await;
+    if let Some(written) = sent.gone_is_done("write the status of a deployment")? {
+        ctx.wrote(key, &written);
+    }
+    Ok(())
 }
 
 /// The uids of ReplicaSets that still have Pods that have not ended.
@@ -168,11 +181,8 @@ async fn apply(
                     ctx.normal(deployment, "ScalingReplicaSet", &note);
                 }
             }
-            Change::Revision(revision) => {
-                let body = json!({"metadata": {"uid": deployment.metadata.uid,
-                    "annotations": {sets::REVISION: revision}}});
-                ctx.patch::<Deployment>(key, key, Patch::Merge(body)).await?;
-            }
+            // Written with the status.
+            Change::Revision(_) => {}
             Change::Remove(set) => {
                 ctx.delete(key, &**set).await.doing("remove an old replica set")?;
             }
