@@ -1,7 +1,6 @@
 //! The whole chain on a store in memory: what a client sees, without a network.
 
 use bytes::Bytes;
-use client::Transport;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@
 //! found: a patch of nothing is 404 whatever it says. Server-side apply makes what is missing.
 
 use api::codec::{self, ContentType, Strictness};
+use api::facts::{registry, split_api_version};
 use api::patch::{self, Apply, JsonPatch, strategic, text};
 use api::status::{Details, FieldError, Status};
 use http::header;
@@ -275,7 +276,16 @@ impl Patcher<'_> {
         if (api_version, kind) == (&gvk.api_version(), gvk.kind) || api_version.is_empty() {
             return None;
         }
-        Some(format!("{api_version}, Kind={kind} is not {}, Kind={}", gvk.api_version(), gvk.kind))
+        let (group, version) = split_api_version(api_version);
+        let Some(ty) = registry().kind(group, version, kind) else {
+            return Some(format!(
+                "no kind {kind:?} is registered for version {api_version:?} in scheme \
+                 \"pkg/runtime/scheme.go:111\""
+            ));
+        };
+        let decoded = codec::decode_value(ty, new.clone(), Vec::new(), Strictness::Ignore);
+        let fits = || format!("unable to convert {kind} to {}", gvk.kind);
+        Some(decoded.map_or_else(|error| error.to_string(), |_| fits()))
     }
 
     /// The object after server-side apply.

@@ -3,7 +3,6 @@
 use api::status::Status;
 use http::{Request, Response, StatusCode, header};
 use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use stdx::serve::Body;
 
