@@ -55,7 +55,6 @@ fn matches(object: &Value, path: &Path<'_>, errors: &mut Errors) {
     let spec = get(object, "spec");
     if get(spec, "selector").is_null() {
         errors.required(&path.child("selector"), "");
-        return;
     }
     let selector = path.child("selector");
     let strictness = selectors::Strictness::default();
@@ -175,13 +174,18 @@ fn stays(now: &Value, before: &Value, path: &Path<'_>, errors: &mut Errors) {
         errors.invalid_raw(&path.child("selector"), shown, "field is immutable");
     }
     let completions = (int(now, "completions"), int(before, "completions"));
-    if completions.0 != completions.1 {
+    if completions.0 != completions.1 && completions.0.is_some() {
         let elastic = text(now, "completionMode") == "Indexed"
             && completions.0 == int(now, "parallelism")
             && completions.1 == int(before, "parallelism");
         if !elastic {
             let value = get(now, "completions").clone();
-            errors.invalid(&path.child("completions"), value, "field is immutable");
+            let why = if text(now, "completionMode") == "Indexed" {
+                "can only be modified in tandem with spec.parallelism"
+            } else {
+                "field is immutable"
+            };
+            errors.invalid(&path.child("completions"), value, why);
         }
     }
     for key in

@@ -104,7 +104,7 @@ fn status(status: &Value, errors: &mut Errors) {
                 let known: &[&str] = if matches!(kind, "Approved" | "Denied" | "Failed") {
                     &["True"]
                 } else {
-                    &["True", "False", "Unknown"]
+                    &["False", "True", "Unknown"]
                 };
                 errors.one_of(&path.child("status"), value, known);
             }
@@ -219,7 +219,10 @@ pub(super) fn bundle_name(name: &str, prefix: bool) -> Vec<String> {
 pub(super) fn pod_request(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     let path = Path::new("spec");
-    signer::name(text(spec, "signerName"), &path.child("signerName"), errors);
+    match text(spec, "signerName") {
+        "" => errors.late(|errors| errors.required(&path.child("signerName"), "")),
+        name => signer::name(name, &path.child("signerName"), errors),
+    }
     for (name, uid) in [
         ("podName", "podUID"),
         ("serviceAccountName", "serviceAccountUID"),
@@ -250,5 +253,38 @@ pub(super) fn pod_request(object: &Value, errors: &mut Errors) {
         let why = "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must \
                    be set";
         errors.0.push(omitted(&path, why));
+    }
+}
+
+/// A changed PodCertificateRequest: what it asks for stays, and an answer is final.
+pub(super) fn pod_request_update(new: &Value, old: &Value, errors: &mut Errors) {
+    if get(new, "spec") != get(old, "spec") {
+        let value = get(new, "spec").clone();
+        errors.invalid(&Path::new("spec"), value, "field is immutable");
+    }
+    let (now, before) = (get(new, "status"), get(old, "status"));
+    if now == before {
+        return;
+    }
+    let path = Path::new("status");
+    let answers = ["Issued", "Denied", "Failed"];
+    let is_final = |status: &Value| {
+        let mut all = list(status, "conditions").iter();
+        all.any(|c| answers.contains(&text(c, "type")) && text(c, "status") == "True")
+    };
+    if is_final(before) {
+        let why = "immutable after PodCertificateRequest is issued, denied, or failed";
+        errors.0.push(omitted(&path, why));
+        return;
+    }
+    let under = path.child("conditions.");
+    for (at, one) in list(now, "conditions").iter().enumerate() {
+        let path = under.index(at);
+        let kind = text(one, "type");
+        if answers.contains(&kind) {
+            errors.one_of(&path.child("status"), text(one, "status"), &["True"]);
+        } else {
+            errors.not_supported(&path.child("type"), kind, &answers);
+        }
     }
 }

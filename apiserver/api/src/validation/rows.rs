@@ -158,7 +158,7 @@ pub(super) static VALIDATORS: &[Row] = &[
         "PodCertificateRequest",
         subdomain,
         certificates::pod_request,
-        nothing_changed,
+        certificates::pod_request_update,
     ),
     Row("coordination.k8s.io", "Lease", subdomain, small::lease, small::lease_update),
     Row(

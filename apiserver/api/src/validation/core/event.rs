@@ -16,17 +16,25 @@ const NOTE: usize = 1024;
 /// A new Event. The namespace must be that of what it is about.
 pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     let new_style = text(object, "apiVersion") == "events.k8s.io/v1";
-    if !new_style {
-        involved(object, errors);
-        if !has(object, "eventTime") {
-            return;
+    let about = if new_style { "regarding" } else { "involvedObject" };
+    if has(object, "eventTime") {
+        let namespace = text(get(object, "metadata"), "namespace");
+        let own = text(get(object, about), "namespace");
+        if own.is_empty() && !matches!(namespace, "" | "kube-system") {
+            let path = Path::new("involvedObject");
+            errors.invalid(&path.child("namespace"), own, "does not match event.namespace");
         }
+        strict(object, new_style, errors);
+        return;
     }
-    strict(object, new_style, errors);
+    involved(object, about, errors);
+    if new_style {
+        new_only(object, errors);
+    }
 }
 
-fn involved(object: &Value, errors: &mut Errors) {
-    let about = get(object, "involvedObject");
+fn involved(object: &Value, about: &str, errors: &mut Errors) {
+    let about = get(object, about);
     let namespace = text(get(object, "metadata"), "namespace");
     let own = text(about, "namespace");
     let path = Path::new("involvedObject");

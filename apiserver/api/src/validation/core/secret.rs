@@ -42,7 +42,12 @@ fn by_type(object: &Value, data: &Path<'_>, errors: &mut Errors) {
                 need(&either, errors);
             }
         }
-        "kubernetes.io/ssh-auth" => need(&["ssh-privatekey"], errors),
+        "kubernetes.io/ssh-auth" => {
+            let key = "ssh-privatekey";
+            if text(get(object, "data"), key).is_empty() {
+                errors.required(&data.key(key), "");
+            }
+        }
         "kubernetes.io/tls" => need(&["tls.crt", "tls.key"], errors),
         _ => {}
     }

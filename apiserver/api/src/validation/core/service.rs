@@ -32,9 +32,7 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     ports(spec, &path, errors);
     metadata::labels(spec, "selector", &path, errors);
     affinity(spec, &path, errors);
-    if !service_spec::addresses(spec, &path, errors) {
-        return;
-    }
+    service_spec::addresses(spec, &path, errors);
     service_spec::external_ips(spec, &path, errors);
     match kind {
         "" => errors.required(&path.child("type"), ""),
@@ -109,21 +107,14 @@ fn affinity(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
 /// The same node port or the same port twice.
 fn conflicts(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let path = path.child("ports");
-    let (mut nodes, mut numbers) = (Vec::new(), Vec::new());
+    let mut numbers = Vec::new();
     let kind = text(spec, "type");
     for (at, port) in list(spec, "ports").iter().enumerate() {
         let path = path.index(at);
-        let protocol = text(port, "protocol");
         let node = int(port, "nodePort").unwrap_or(0);
         if kind == "ClusterIP" && node != 0 {
             let why = "may not be used when `type` is 'ClusterIP'";
             errors.forbidden(&path.child("nodePort"), why);
-        }
-        if node != 0 {
-            if nodes.contains(&(protocol, node)) {
-                errors.duplicate(&path.child("nodePort"), node);
-            }
-            nodes.push((protocol, node));
         }
     }
     for (at, port) in list(spec, "ports").iter().enumerate() {

@@ -53,12 +53,11 @@ pub(super) fn by_type(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-/// Addresses and families. False when they are so wrong that nothing else should be said.
-pub(super) fn addresses(spec: &Value, path: &Path<'_>, errors: &mut Errors) -> bool {
+/// Addresses and families.
+pub(super) fn addresses(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     if kind(spec) == "ExternalName" {
-        return true;
+        return;
     }
-    let before = errors.len();
     families(spec, path, errors);
     let ips: Vec<&str> = texts(spec, "clusterIPs").collect();
     let single = text(spec, "clusterIP");
@@ -74,9 +73,6 @@ pub(super) fn addresses(spec: &Value, path: &Path<'_>, errors: &mut Errors) -> b
             }
             Some(_) => {}
         }
-    }
-    if errors.len() > before {
-        return false;
     }
     for (at, ip) in ips.iter().enumerate() {
         let path = under.index(at);
@@ -99,7 +95,6 @@ pub(super) fn addresses(spec: &Value, path: &Path<'_>, errors: &mut Errors) -> b
         let why = "may specify no more than one IP for each IP family";
         errors.invalid(&under, shown(), why);
     }
-    errors.len() == before
 }
 
 fn families(spec: &Value, path: &Path<'_>, errors: &mut Errors) {

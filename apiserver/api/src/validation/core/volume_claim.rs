@@ -20,6 +20,14 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
 /// A changed claim: when it is bound it may ask for more, or for other attributes.
 pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Errors) {
     let (now, before) = (get(new, "spec"), get(old, "spec"));
+    let class = "volume.beta.kubernetes.io/storage-class";
+    let annotation = |object: &Value| at(object, "/metadata/annotations").get(class).cloned();
+    if let Some(old) = annotation(old) {
+        let path = Path::new("metadata");
+        let path = path.child("annotations");
+        let new = annotation(new).unwrap_or_default();
+        errors.immutable(&path.child(class), &new, &old);
+    }
     if now == before {
         return;
     }
@@ -108,6 +116,10 @@ pub(in crate::validation) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Er
             text(spec, "volumeMode"),
             &["Block", "Filesystem"],
         );
+    }
+    let (source, reference) = (get(spec, "dataSource"), get(spec, "dataSourceRef"));
+    if !source.is_null() && !reference.is_null() && source != reference {
+        errors.invalid_raw(path, "{}".to_owned(), "must match dataSourceRef");
     }
     for key in ["dataSource", "dataSourceRef"] {
         data_source(get(spec, key), &path.child(key), errors);

@@ -13,7 +13,7 @@ use crate::meta;
 /// Handlers of a lifecycle hook.
 const HANDLERS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "sleep"];
 /// Fields that an ephemeral container can't have.
-const NOT_EPHEMERAL: [&str; 7] = [
+const NOT_EPHEMERAL: [&str; 8] = [
     "lifecycle",
     "livenessProbe",
     "readinessProbe",
@@ -21,6 +21,7 @@ const NOT_EPHEMERAL: [&str; 7] = [
     "ports",
     "resources",
     "resizePolicy",
+    "restartPolicy",
 ];
 
 /// The containers that run.

@@ -32,6 +32,9 @@ pub(in crate::validation) use self::{
     volume_source::{Holder, source},
 };
 
+/// The annotation of a mirror of a static pod.
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
+
 /// What parts of a spec must know of the rest.
 pub(super) struct Context<'a> {
     /// The whole spec.
@@ -47,6 +50,7 @@ pub(in crate::validation) fn create(pod: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = get(pod, "spec");
     pod_spec(spec, &path, errors);
+    mirror(pod, errors);
     image_blanks(spec, &path, errors);
     claim_names(pod, &path, errors);
     if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
@@ -62,6 +66,7 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
         pod_spec(get(new, "spec"), &path, errors);
         update::spec(get(new, "spec"), get(old, "spec"), errors);
     }
+    update::mirror(new, old, errors);
     update::status(new, old, errors);
 }
 
@@ -193,6 +198,19 @@ fn more_names(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         let at = overhead.key(name);
         errors.complaints(&at, name, container_resource_name(name));
         amount(name, value, &at, errors);
+    }
+}
+
+/// A mirror of a static pod runs on a node from the first.
+fn mirror(pod: &Value, errors: &mut Errors) {
+    let mark = at(pod, "/metadata/annotations").get(MIRROR).and_then(Value::as_str);
+    if let Some(mark) = mark
+        && text(get(pod, "spec"), "nodeName").is_empty()
+    {
+        let metadata = Path::new("metadata");
+        let path = metadata.child("annotations");
+        let why = "must set spec.nodeName if mirror pod annotation is set";
+        errors.invalid(&path.key(MIRROR), mark, why);
     }
 }
 

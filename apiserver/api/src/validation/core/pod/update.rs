@@ -3,7 +3,10 @@
 
 use serde_json::Value;
 
-use super::super::super::check::{Errors, Path, at, get, has, int, list, text};
+use super::{
+    super::super::check::{Errors, Path, at, get, has, int, list, text},
+    MIRROR,
+};
 use crate::meta;
 
 /// A changed spec.
@@ -16,6 +19,9 @@ pub(super) fn spec(new: &Value, old: &Value, errors: &mut Errors) {
 
 fn deadline(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     let at = path.child("activeDeadlineSeconds");
+    if let Some(seconds) = int(new, "activeDeadlineSeconds").filter(|seconds| *seconds < 0) {
+        errors.in_range(&at, seconds, 0, i64::from(i32::MAX));
+    }
     match (int(new, "activeDeadlineSeconds"), int(old, "activeDeadlineSeconds")) {
         (Some(new), Some(old)) if new > old => {
             errors.invalid(&at, new, "must be less than or equal to previous value");
@@ -54,6 +60,21 @@ fn gates(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
             errors.forbidden(&path.index(index).child("name"), &why);
         }
     }
+}
+
+/// A mirror of a static pod stays one, and nothing becomes one.
+pub(super) fn mirror(new: &Value, old: &Value, errors: &mut Errors) {
+    let mark = |pod: &Value| at(pod, "/metadata/annotations").get(MIRROR).cloned();
+    let (now, before) = (mark(new), mark(old));
+    let why = match (&now, &before) {
+        (None, None) => return,
+        (Some(now), Some(before)) if now == before => return,
+        (Some(_), None) => "may not add mirror pod annotation",
+        _ => "may not remove or update mirror pod annotation",
+    };
+    let metadata = Path::new("metadata");
+    let path = metadata.child("annotations");
+    errors.forbidden(&path.key(MIRROR), why);
 }
 
 /// A changed status.
