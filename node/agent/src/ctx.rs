@@ -38,6 +38,8 @@ pub(crate) struct Ctx {
     pub(crate) objects: Objects,
     /// What the node can give.
     pub(crate) allocatable: amount::List,
+    /// The lowest out-of-memory score that this process may give to others.
+    pub(crate) least_score: i32,
     /// Ends everything.
     pub(crate) shutdown: Shutdown,
 }

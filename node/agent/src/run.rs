@@ -62,6 +62,7 @@ pub async fn run(
         addresses: Addresses::new(Some(range)),
         allocatable: object::allocatable(&config, &capacity),
         runtime_name: version.name.clone(),
+        least_score: machine::least_score(),
         client,
         runtime,
         network,
@@ -72,10 +73,12 @@ pub async fn run(
     let info = machine::info(&ctx.config.version, &shown);
     let reporter = Reporter { ctx: ctx.clone(), capacity, info, before: before(&ctx).await };
     let registry = Registry::new(ctx.clone(), found);
+    let fields = format!("metadata.name={}", ctx.config.name);
+    let own = informers.selected(Selection { fields, ..Selection::default() });
     let work = async {
         tokio::join!(
             lease::run(&ctx.config, &ctx.client),
-            reporter.run(),
+            reporter.run(&own),
             registry.clone().listen(),
             follow(&ctx, &registry, &pods),
             routes(&ctx, peers.as_ref()),

@@ -5,6 +5,11 @@ use nix::sys::statvfs::statvfs;
 use std::fs;
 use std::path::Path;
 
+/// Number of the capability that lowers out-of-memory scores.
+const SYS_RESOURCE: u32 = 24;
+/// The lowest score there is.
+const MIN_SCORE: i32 = -1000;
+
 /// A machine's resources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Machine {
@@ -62,6 +67,22 @@ pub(crate) fn disk(path: &Path) -> Option<Disk> {
     })
 }
 
+/// The lowest out-of-memory score that this process may give: without the right to lower it, its
+/// own.
+pub(crate) fn least_score() -> i32 {
+    let own = fs::read_to_string("/proc/self/oom_score_adj").ok();
+    let own = own.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if may_lower_scores(&status) { MIN_SCORE } else { own }
+}
+
+/// Whether a process status names the capability SYS_RESOURCE.
+fn may_lower_scores(status: &str) -> bool {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok());
+    bits.is_some_and(|bits| bits & (1 << SYS_RESOURCE) != 0)
+}
+
 /// What the node says about its system.
 pub(crate) fn info(version: &str, runtime: &str) -> NodeSystemInfo {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
@@ -96,6 +117,13 @@ pub(crate) fn architecture() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_right_to_lower_scores_is_read_from_the_status() {
+        assert!(may_lower_scores("CapPrm:\t0\nCapEff:\t000001ffffffffff\n"));
+        assert!(!may_lower_scores("CapEff:\t000001fffeffffff\n"));
+        assert!(!may_lower_scores(""));
+    }
 
     #[test]
     fn lines_of_meminfo_are_found_by_name() {

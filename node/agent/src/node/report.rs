@@ -6,12 +6,13 @@ use super::object;
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::pod::amount;
-use client::Patch;
+use client::{Informer, Patch};
 use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeStatus, NodeSystemInfo};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The first pause after a failed report.
@@ -32,14 +33,24 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Reports until the future is dropped. `first` is told when the node was reported ready.
-    pub(crate) async fn run(mut self) {
+    /// Reports until the future is dropped. `nodes` shows this node as the API server knows it: whoever gave it up
+    /// meanwhile is told at once that it lives.
+    pub(crate) async fn run(mut self, nodes: &Informer<Node>) {
         let profile = self.ctx.config.profile;
+        let changed = Arc::new(Notify::new());
+        let notify = changed.clone();
+        nodes.on_event(move |_| notify.notify_one());
         let mut told: Option<(NodeStatus, Instant)> = None;
         let mut pause = PAUSE;
         loop {
+            let known = nodes.get("", &self.ctx.config.name);
+            let known = known.as_ref().and_then(|node| node.status.as_ref()?.conditions.as_ref());
+            let doubted = known.is_some_and(|known| told.is_some() && !agree(known, &self.before));
+            if let Some(known) = known.filter(|_| doubted) {
+                self.before.clone_from(known);
+            }
             let status = self.status().await;
-            let due = told.as_ref().is_none_or(|(old, at)| {
+            let due = doubted || told.as_ref().is_none_or(|(old, at)| {
                 at.elapsed() >= profile.report() || essence(old) != essence(&status)
             });
             if due {
@@ -54,7 +65,10 @@ impl Reporter {
                 self.before = status.conditions.clone().unwrap_or_default();
                 told = Some((status, Instant::now()));
             }
-            tokio::time::sleep(profile.observe()).await;
+            tokio::select! {
+                () = tokio::time::sleep(profile.observe()) => {}
+                () = changed.notified() => {}
+            }
         }
     }
 
@@ -84,6 +98,14 @@ impl Reporter {
         self.ctx.client.patch_status::<Node>("", &self.ctx.config.name, patch).await?;
         Ok(())
     }
+}
+
+/// Whether the API server shows the conditions as they were told.
+fn agree(known: &[NodeCondition], told: &[NodeCondition]) -> bool {
+    told.iter().all(|told| {
+        let known = known.iter().find(|known| known.type_ == told.type_);
+        known.is_some_and(|known| known.status == told.status)
+    })
 }
 
 /// A status without times: what a change is measured by.

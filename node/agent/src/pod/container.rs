@@ -31,6 +31,8 @@ pub(crate) struct Recipe<'a> {
     pub(crate) env: Vec<(String, String)>,
     /// Bytes of memory of the node.
     pub(crate) memory: i64,
+    /// The lowest out-of-memory score that this process may give.
+    pub(crate) least_score: i32,
     /// The image as it was found.
     pub(crate) image: String,
 }
@@ -53,6 +55,9 @@ impl Recipe<'_> {
         let words = |list: Option<&Vec<String>>| -> Vec<String> {
             list.into_iter().flatten().map(|word| expand(word, lookup)).collect()
         };
+        let mut resources = qos::container(self.pod, container, self.memory);
+        let score = resources.oom_score_adj.map(|score| score.max(self.least_score));
+        resources.oom_score_adj = score;
         let mut labels = labels(self.pod, &id, container);
         let mut mounts = Vec::new();
         if self.config.files {
@@ -70,7 +75,7 @@ impl Recipe<'_> {
             working_dir: container.working_dir.clone().unwrap_or_default(),
             mounts,
             devices: Vec::new(),
-            resources: qos::container(self.pod, container, self.memory),
+            resources,
             security: security::context(self.pod, container),
             tty: container.tty.unwrap_or(false),
             stdin: container.stdin.unwrap_or(false),

@@ -163,7 +163,8 @@ impl Worker {
                 self.after_start(kind, &container, id);
             }
             Err(Refusal { reason, message }) => {
-                let note = format!("Error: {message}");
+                let image = reason.contains("Image");
+                let note = format!("Error: {}", if image { reason } else { &message });
                 self.ctx.tell(&pod, about, Type::Warning, "Failed", &note);
                 self.memory.fail(name, reason, message, clock::now());
             }
@@ -258,6 +259,7 @@ impl Worker {
             attempt,
             env,
             memory: self.ctx.memory(),
+            least_score: self.ctx.least_score,
             image: container.image.clone().unwrap_or_default(),
         }
         .build()
