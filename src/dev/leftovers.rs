@@ -22,6 +22,7 @@ pub async fn clean(dir: &Dir, cluster: Option<&Cluster>, hosts: Option<&Hosts>) 
             let cleaned = runtime::oci::cleanup(config).await;
             cleaned.with_context(|| format!("cleaning up the containers of {}", host.name))?;
         }
+        unmount(dir)?;
     }
     if let Some(hosts) = hosts {
         hosts.remove().await?;
@@ -29,6 +30,24 @@ pub async fn clean(dir: &Dir, cluster: Option<&Cluster>, hosts: Option<&Hosts>) 
         let _ = std::fs::remove_dir_all(dir.run_dir());
     }
     let _ = std::fs::remove_file(dir.file("state.json"));
+    Ok(())
+}
+
+/// Unmounts what is still mounted below the cluster's directory: volumes of Pods.
+fn unmount(dir: &Dir) -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").context("reading what is mounted")?;
+    let mut points: Vec<String> = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .map(|point| point.replace("\\040", " "))
+        .filter(|point| std::path::Path::new(point).starts_with(dir.path()))
+        .collect();
+    // What was mounted last lies on top.
+    points.reverse();
+    for point in points {
+        nix::mount::umount2(point.as_str(), nix::mount::MntFlags::MNT_DETACH)
+            .with_context(|| format!("unmounting {point}"))?;
+    }
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::Error;
 /// Time between a leader's heartbeats when nobody says otherwise.
 pub const DEFAULT_HEARTBEAT: Duration = Duration::from_millis(50);
 /// Shortest silence after which a follower asks for an election when nobody says otherwise.
-pub const DEFAULT_ELECTION: Duration = Duration::from_millis(300);
+pub const DEFAULT_ELECTION: Duration = Duration::from_millis(500);
 
 /// One member's settings.
 #[derive(Debug, Clone)]
