@@ -15,6 +15,7 @@ mod core;
 mod edit;
 mod flow;
 mod image;
+mod label_keys;
 mod network;
 mod pod;
 mod pod_resources;
@@ -28,6 +29,8 @@ mod walk;
 mod tests;
 
 use serde_json::Value;
+
+pub use self::label_keys::merge_label_keys;
 
 use crate::facts::{Gvk, registry};
 

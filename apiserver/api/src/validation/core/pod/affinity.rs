@@ -17,10 +17,10 @@ const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 /// A pod's affinity.
-pub(super) fn affinity(affinity: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(super) fn affinity(affinity: &Value, own: usize, path: &Path<'_>, errors: &mut Errors) {
     node(get(affinity, "nodeAffinity"), &path.child("nodeAffinity"), errors);
     for key in ["podAffinity", "podAntiAffinity"] {
-        pod(get(affinity, key), &path.child(key), errors);
+        pod(get(affinity, key), own, &path.child(key), errors);
     }
 }
 
@@ -44,27 +44,27 @@ fn weight(preference: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn pod(affinity: &Value, path: &Path<'_>, errors: &mut Errors) {
+fn pod(affinity: &Value, own: usize, path: &Path<'_>, errors: &mut Errors) {
     let required = path.child(REQUIRED);
     for (at, term) in list(affinity, REQUIRED).iter().enumerate() {
-        self::term(term, &required.index(at), errors);
+        self::term(term, own, &required.index(at), errors);
     }
     let preferred = path.child(PREFERRED);
     for (at, preference) in list(affinity, PREFERRED).iter().enumerate() {
         let path = preferred.index(at);
         weight(preference, &path, errors);
-        self::term(get(preference, "podAffinityTerm"), &path.child("podAffinityTerm"), errors);
+        self::term(get(preference, "podAffinityTerm"), own, &path.child("podAffinityTerm"), errors);
     }
 }
 
-fn term(term: &Value, path: &Path<'_>, errors: &mut Errors) {
+fn term(term: &Value, own: usize, path: &Path<'_>, errors: &mut Errors) {
     for key in ["labelSelector", "namespaceSelector"] {
         label_selector(get(term, key), &path.child(key), Strictness::default(), errors);
     }
     for name in texts(term, "namespaces") {
         errors.complaints(&path.child("namespace"), name, meta::dns1123_label(name));
     }
-    match_keys(term, path, errors);
+    match_keys(term, own, path, errors);
     let key = text(term, "topologyKey");
     let at = path.child("topologyKey");
     if key.is_empty() {
@@ -73,11 +73,12 @@ fn term(term: &Value, path: &Path<'_>, errors: &mut Errors) {
     errors.complaints(&at, key, meta::label_key(key));
 }
 
-fn match_keys(term: &Value, path: &Path<'_>, errors: &mut Errors) {
+fn match_keys(term: &Value, own: usize, path: &Path<'_>, errors: &mut Errors) {
     let selector = get(term, "labelSelector");
     for key in ["matchLabelKeys", "mismatchLabelKeys"] {
         label_keys(term, key, selector, path, errors);
     }
+    in_both(term, selector, own, path, errors);
     let other: Vec<&str> = texts(term, "mismatchLabelKeys").collect();
     let path = path.child("matchLabelKeys");
     for (at, key) in texts(term, "matchLabelKeys").enumerate() {
@@ -105,5 +106,24 @@ pub(super) fn label_keys(
     }
     for (at, key) in texts(holder, field).enumerate() {
         errors.complaints(&under.index(at), key, meta::label_key(key));
+    }
+}
+
+/// Keys must not be in the selector too. `own` conditions a key are there because the server has
+/// put them there when the pod was made.
+pub(super) fn in_both(
+    holder: &Value,
+    selector: &Value,
+    own: usize,
+    path: &Path<'_>,
+    errors: &mut Errors,
+) {
+    for (at, key) in texts(holder, "matchLabelKeys").enumerate() {
+        let listed = get(selector, "matchLabels").get(key).is_some();
+        let rules = list(selector, "matchExpressions").iter();
+        if listed || rules.filter(|rule| text(rule, "key") == key).count() > own {
+            let why = "exists in both matchLabelKeys and labelSelector";
+            errors.invalid(&path.index(at), key, why);
+        }
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Context<'a> {
 pub(in crate::validation) fn create(pod: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = get(pod, "spec");
-    pod_spec(spec, &path, errors);
+    pod_spec(spec, 1, &path, errors);
     mirror(pod, errors);
     image_blanks(spec, &path, errors);
     claim_names(pod, &path, errors);
@@ -63,7 +63,7 @@ pub(in crate::validation) fn create(pod: &Value, errors: &mut Errors) {
 pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Errors) {
     if get(new, "spec") != get(old, "spec") {
         let path = Path::new("spec");
-        pod_spec(get(new, "spec"), &path, errors);
+        pod_spec(get(new, "spec"), 1, &path, errors);
         update::spec(get(new, "spec"), get(old, "spec"), errors);
     }
     update::mirror(new, old, errors);
@@ -87,14 +87,15 @@ pub(in crate::validation) fn template(template: &Value, path: &Path<'_>, errors:
     metadata::annotations(metadata, path, errors);
     let under = path.child("spec");
     let spec = get(template, "spec");
-    pod_spec(spec, &under, errors);
+    pod_spec(spec, 0, &under, errors);
     if !list(spec, "ephemeralContainers").is_empty() {
         let why = "ephemeral containers not allowed in pod template";
         errors.forbidden(&under.child("ephemeralContainers"), why);
     }
 }
 
-fn pod_spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+/// A spec. `own` is how many conditions a label key the server adds to selectors: one in a pod.
+fn pod_spec(spec: &Value, own: usize, path: &Path<'_>, errors: &mut Errors) {
     let named = list(spec, "volumes").iter().map(|volume| (text(volume, "name"), volume));
     let claims = list(spec, "resourceClaims").iter().map(|claim| text(claim, "name"));
     let ctx = Context {
@@ -113,11 +114,11 @@ fn pod_spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     metadata::labels(spec, "nodeSelector", path, errors);
     security::pod(&ctx, path, errors);
     pull_secrets(spec, path, errors);
-    affinity::affinity(get(spec, "affinity"), &path.child("affinity"), errors);
+    affinity::affinity(get(spec, "affinity"), own, &path.child("affinity"), errors);
     dns::config(spec, path, errors);
     scheduling::readiness_gates(spec, path, errors);
     scheduling::scheduling_gates(spec, path, errors);
-    scheduling::spread(spec, path, errors);
+    scheduling::spread(spec, own, path, errors);
     system::windows_host_process(spec, path, errors);
     system::host_users(&ctx, path, errors);
     names(spec, path, errors);

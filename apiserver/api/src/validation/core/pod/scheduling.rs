@@ -165,7 +165,7 @@ pub(super) fn scheduling_gates(spec: &Value, path: &Path<'_>, errors: &mut Error
 }
 
 /// How pods spread over the topology.
-pub(super) fn spread(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(super) fn spread(spec: &Value, own: usize, path: &Path<'_>, errors: &mut Errors) {
     let path = path.child("topologySpreadConstraints");
     let all = list(spec, "topologySpreadConstraints");
     for (at, one) in all.iter().enumerate() {
@@ -196,6 +196,7 @@ pub(super) fn spread(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         }
         let selector = get(one, "labelSelector");
         affinity::label_keys(one, "matchLabelKeys", selector, &path, errors);
+        affinity::in_both(one, selector, own, &path, errors);
         label_selector(selector, &path.child("labelSelector"), Strictness::default(), errors);
     }
 }
