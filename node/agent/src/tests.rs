@@ -39,7 +39,8 @@ impl Node {
     fn begin(&mut self) {
         self.shutdown = Shutdown::new();
         let runtime = Arc::new(self.runtime.clone());
-        let agent = run(self.config.clone(), self.api.client(), runtime, self.shutdown.clone());
+        let config = self.config.clone();
+        let agent = run(config, self.api.client(), None, runtime, self.shutdown.clone());
         self.task = Some(tokio::spawn(agent));
     }
 
