@@ -8,10 +8,44 @@ use serde_json::{Map, Value};
 use super::{Decoded, Error, Strictness, decode_value};
 use crate::facts::{Field, Node, Omit, Scalar, Struct, Ty, Unknown};
 
-/// Brings a plain value into canonical form; unknown fields are dropped.
+/// Brings a plain value into the form in which it is stored; unknown fields are dropped.
 pub fn canonicalize(ty: Ty<'_>, value: Value) -> Result<Value, Error> {
-    let Decoded { value, .. } = decode_value(ty, value, Vec::new(), Strictness::Ignore)?;
+    let Decoded { mut value, .. } = decode_value(ty, value, Vec::new(), Strictness::Ignore)?;
+    forget_empty(ty, &mut value);
     Ok(value)
+}
+
+/// Makes empty lists and maps null where they would be written: in the store an empty list is no
+/// list, and that is what comes back.
+fn forget_empty(ty: Ty<'_>, value: &mut Value) {
+    match (ty.node(), value) {
+        (Node::Struct(s), Value::Object(map)) => {
+            for field in &s.fields {
+                let Some(found) = map.get_mut(field.json.as_ref()) else { continue };
+                let under = ty.at(field.ty);
+                let holds = matches!(under.node(), Node::List(_) | Node::Map(_));
+                let kept = field.pointer || field.omit != Omit::Never || !is_empty(under, found);
+                if holds && !kept {
+                    *found = Value::Null;
+                } else if !matches!(under.node(), Node::Scalar(_)) {
+                    forget_empty(under, found);
+                }
+            }
+        }
+        (Node::List(list), Value::Array(items)) => {
+            let elem = ty.at(list.elem);
+            if !matches!(elem.node(), Node::Scalar(_)) {
+                items.iter_mut().for_each(|item| forget_empty(elem, item));
+            }
+        }
+        (Node::Map(node), Value::Object(map)) => {
+            let elem = ty.at(node.value);
+            if !matches!(elem.node(), Node::Scalar(_)) {
+                map.values_mut().for_each(|value| forget_empty(elem, value));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The zero value of a type as Go encodes it.
@@ -79,15 +113,8 @@ fn emit(field: &Field, ty: Ty<'_>, value: Value) -> Option<Value> {
             (false, Omit::Empty | Omit::Never) => Some(zero(ty)),
         };
     }
-    if !field.pointer && is_empty(ty, &value) {
-        match field.omit {
-            Omit::Empty => return None,
-            // In the store an empty list is no list, and that is what comes back.
-            Omit::Never if matches!(ty.node(), Node::List(_) | Node::Map(_)) => {
-                return Some(Value::Null);
-            }
-            Omit::Never | Omit::Zero => {}
-        }
+    if field.omit == Omit::Empty && !field.pointer && is_empty(ty, &value) {
+        return None;
     }
     Some(value)
 }

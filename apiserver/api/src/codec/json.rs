@@ -9,8 +9,11 @@ use serde_json::{Map, Value};
 
 use super::{Error, TypeMeta};
 
-/// Nesting that a body may have: what every later reader of the stored form can bear.
-const MAX_DEPTH: usize = 120;
+/// Nesting that a body may have: what our stack can bear.
+const MAX_DEPTH: usize = 500;
+
+/// Nesting that may be left of it: what every later reader of the stored form can bear.
+const MAX_KEPT: usize = 120;
 
 /// A parsed body, as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +52,25 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), Error> {
     let doc = scan(bytes)?;
     let mut duplicates = Vec::new();
     let value = doc.into_value(&mut String::new(), &mut duplicates);
-    Ok((value, duplicates))
+    Ok((kept(value)?, duplicates))
+}
+
+/// A value that is not nested too deep to be stored.
+pub(super) fn kept(value: Value) -> Result<Value, Error> {
+    if fits(&value, MAX_KEPT) {
+        return Ok(value);
+    }
+    Err(Error::Syntax("exceeded max depth".to_owned()))
+}
+
+/// Whether a value has at most so many levels.
+fn fits(value: &Value, levels: usize) -> bool {
+    let deeper = |item: &Value| levels > 0 && fits(item, levels - 1);
+    match value {
+        Value::Array(items) => items.iter().all(deeper),
+        Value::Object(map) => map.values().all(deeper),
+        _ => true,
+    }
 }
 
 /// The type meta of a body, with Go's complaint when it is no object.

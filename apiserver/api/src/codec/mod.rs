@@ -95,7 +95,7 @@ pub fn parse(bytes: &[u8], content: ContentType) -> Result<(Value, Vec<String>),
 pub fn peek(bytes: &[u8], content: ContentType) -> Result<TypeMeta, Error> {
     match content {
         ContentType::Json => json::peek(bytes),
-        ContentType::Yaml => Ok(json::type_meta(&yaml::parse(bytes)?.0)),
+        ContentType::Yaml => json::peek_doc(&yaml::scan(bytes)?.0),
         ContentType::Protobuf => protobuf::decode_envelope(bytes).map(|e| e.type_meta),
     }
 }

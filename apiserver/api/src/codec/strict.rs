@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{
     Decoded, Error, Strictness,
     canonical::{finish, zero},
-    json::{Doc, number},
+    json::{Doc, kept, number},
     time::{canonical_micro_time, canonical_time},
 };
 use crate::{
@@ -47,11 +47,24 @@ pub(super) fn decode_doc(
     if let Some(error) = walk.first {
         return Err(error);
     }
-    let value = if value.is_null() { zero(ty) } else { value };
+    let value = if value.is_null() { zero(ty) } else { kept(value)? };
     match strictness {
         Strictness::Strict if !walk.problems.is_empty() => Err(Error::Strict(walk.problems)),
-        Strictness::Warn => Ok(Decoded { value, warnings: walk.problems }),
+        Strictness::Warn => {
+            let warnings = walk.problems.iter().flat_map(|problem| split(problem)).collect();
+            Ok(Decoded { value, warnings })
+        }
         Strictness::Strict | Strictness::Ignore => Ok(Decoded { value, warnings: Vec::new() }),
+    }
+}
+
+/// A problem as warnings: YAML's duplicate keys are one problem and a warning each.
+fn split(problem: &str) -> Vec<String> {
+    match problem.strip_prefix("yaml: unmarshal errors:") {
+        Some(lines) => {
+            lines.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect()
+        }
+        None => vec![problem.to_owned()],
     }
 }
 

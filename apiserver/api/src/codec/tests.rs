@@ -297,3 +297,15 @@ fn a_warning_replaces_a_strict_error() {
     let quiet = decode(ty, body, ContentType::Json, Strictness::Ignore).expect("a document");
     assert!(quiet.warnings.is_empty());
 }
+
+#[test]
+fn depth_counts_where_it_is_kept() {
+    let (ty, _) = config_map();
+    let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+    let dropped = format!("{{\"zz\":{}}}", nested(150));
+    let read = |body: &str| decode(ty, body.as_bytes(), ContentType::Json, Strictness::Ignore);
+    assert!(read(&dropped).is_ok(), "what is dropped may be deep");
+    assert!(read(&format!("{{\"zz\":{}}}", nested(10_000))).is_err());
+    assert!(parse(nested(100).as_bytes(), ContentType::Json).is_ok());
+    assert!(parse(nested(150).as_bytes(), ContentType::Json).is_err(), "nobody could read it back");
+}

@@ -171,8 +171,8 @@ mod tests {
              format (\"fd00::1\")",
                 "spec.containers[0].resources.limits[memory]: fractional byte value \"1500m\" is \
              invalid, must be an integer",
-                "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped \
-             when using apply",
+                "spec.containers[0].env[1]: hides previous definition of \"A\", which may be \
+             dropped when using apply",
                 "spec.containers[0].ports[0]: hostIP set without hostPort: {Name: HostPort:0 \
              ContainerPort:80 Protocol:TCP HostIP:fd00:0::2}",
             ]

@@ -7,7 +7,7 @@ use super::{
     super::{
         Error,
         canonical::{finish, zero},
-        json::{number, scan},
+        json::{kept, number, scan},
         time::Instant,
         wire::{Part, Reader},
     },
@@ -191,7 +191,7 @@ fn embedded(raw: &[u8]) -> Result<Value, Error> {
         return Ok(Value::Null);
     }
     let doc = scan(raw).map_err(|e| Error::Protobuf(e.to_string()))?;
-    Ok(doc.into_value(&mut String::new(), &mut Vec::new()))
+    kept(doc.into_value(&mut String::new(), &mut Vec::new()))
 }
 
 fn schema_or(ty: Ty<'_>, scalar: Scalar, bytes: &[u8]) -> Result<Value, Error> {
