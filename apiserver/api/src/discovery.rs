@@ -83,8 +83,7 @@ pub fn group(name: &str) -> Option<Value> {
 
 /// A group with its versions, preferred first, as an item of the group list.
 pub fn group_document(name: &str, versions: &[&str]) -> Value {
-    let entry =
-        |v: &&str| json!({ "groupVersion": format!("{name}/{v}"), "version": v });
+    let entry = |v: &&str| json!({ "groupVersion": format!("{name}/{v}"), "version": v });
     json!({
         "name": name,
         "versions": versions.iter().map(entry).collect::<Vec<_>>(),

@@ -43,10 +43,8 @@ pub fn v3(path: &str) -> Option<&'static Document> {
 
 /// The index that `/openapi/v3` answers; the server adds what it serves beyond the built-in kinds.
 pub fn v3_index() -> Value {
-    let paths: Map<String, Value> = v3_documents()
-        .iter()
-        .map(|d| (d.path.to_owned(), index_entry(d.path, &d.hash)))
-        .collect();
+    let paths: Map<String, Value> =
+        v3_documents().iter().map(|d| (d.path.to_owned(), index_entry(d.path, &d.hash))).collect();
     json!({ "paths": paths })
 }
 
