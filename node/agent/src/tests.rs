@@ -292,3 +292,25 @@ async fn a_node_that_is_full_refuses_more() {
     let status = node.until_phase("second", "Failed").await;
     assert_eq!(status["reason"], "OutOfpods");
 }
+
+#[tokio::test]
+async fn a_manifest_in_the_directory_is_a_pod_with_a_mirror() {
+    let mut node = Node::start("static");
+    node.end().await;
+    let manifests = Dir::new("manifests");
+    node.config.manifests = Some(manifests.path().to_owned());
+    let file = manifests.path().join("web.yaml");
+    std::fs::write(&file, "metadata: {name: web}\nspec: {containers: [{name: a, image: web}]}\n")
+        .unwrap();
+    node.begin();
+    node.until_phase("web-n1", "Running").await;
+    let first = node.api.get("pods", "default", "web-n1").unwrap();
+    node.api.remove("pods", "default", "web-n1");
+    node.until_phase("web-n1", "Running").await;
+    let second = node.api.get("pods", "default", "web-n1").unwrap();
+    assert_ne!(first["metadata"]["uid"], second["metadata"]["uid"]);
+    assert_eq!(first["status"]["containerStatuses"], second["status"]["containerStatuses"]);
+    std::fs::remove_file(&file).unwrap();
+    node.api.until(|api| api.get("pods", "default", "web-n1").is_none().then_some(())).await;
+    assert!(node.runtime.list_containers().await.unwrap().is_empty());
+}

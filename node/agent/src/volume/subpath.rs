@@ -50,19 +50,25 @@ fn open(root: &File, path: &Path) -> nix::Result<File> {
     openat2(root, path, how).map(File::from)
 }
 
-/// Makes the directories of a path inside a volume.
+/// Makes the directories of a path inside a volume, open to whom the volume is open.
 fn make(root: &File, path: &Path) -> Result<()> {
+    let mode = root.metadata().map_err(Error::io("look at", path))?.permissions();
     let mut made = PathBuf::new();
     for part in path.components() {
         let parent = match made.as_os_str().is_empty() {
             true => root.try_clone().map_err(Error::io("open", path))?,
             false => open(root, &made).map_err(Error::io("open", &made))?,
         };
+        made.push(part);
         match mkdirat(&parent, Path::new(part.as_os_str()), Mode::from_bits_truncate(0o750)) {
-            Ok(()) | Err(nix::Error::EEXIST) => {}
+            Ok(()) => {
+                let new = open(root, &made).map_err(Error::io("open", &made))?;
+                let new = PathBuf::from(format!("/proc/self/fd/{}", new.as_raw_fd()));
+                fs::set_permissions(&new, mode.clone()).map_err(Error::io("set mode of", &made))?;
+            }
+            Err(nix::Error::EEXIST) => {}
             Err(error) => return Err(Error::io("make", path)(error)),
         }
-        made.push(part);
     }
     Ok(())
 }
@@ -91,6 +97,7 @@ mod tests {
         let root = File::open(&volume).unwrap();
         assert!(open(&root, Path::new("link")).is_ok(), "a link that stays inside is fine");
         make(&root, Path::new("new/deep")).unwrap();
-        assert!(volume.join("new/deep").is_dir());
+        let mode = |path: &str| fs::metadata(volume.join(path)).unwrap().permissions();
+        assert_eq!(mode("new/deep"), mode(""));
     }
 }
