@@ -74,6 +74,7 @@ pub const CONTROLLERS: &[&Controller] = &[
     &network::endpointslice_mirroring::DEF,
     &core::namespace::DEF,
     &core::serviceaccount::DEF,
+    &core::serviceaccount_token::DEF,
     &core::root_ca_certificate_publisher::DEF,
     &core::pod_garbage_collector::DEF,
     &core::persistentvolumeclaim_protection::DEF,

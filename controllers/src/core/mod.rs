@@ -7,3 +7,4 @@ pub(crate) mod pod_garbage_collector;
 pub(crate) mod resourcequota;
 pub(crate) mod root_ca_certificate_publisher;
 pub(crate) mod serviceaccount;
+pub(crate) mod serviceaccount_token;

@@ -103,7 +103,7 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     let plan = plan::plan(&set, &mine, &names, ctx.now());
     let old_template = template(&current).unwrap_or_else(|| set.spec.template.clone());
     let done = apply(&ctx, &key, &set, &plan, &names, &old_template).await;
-    let status = plan.status(&set, &names);
+    let status = plan.status(&set, &names, done.is_ok());
     if set.status.as_ref() != Some(&status) {
         let mut set = owned(&set);
         set.status = Some(status);

@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     /// Pods that are to go because the set shrinks.
     pub condemned: Vec<Arc<Pod>>,
     counts: Counts,
+    /// The counts without the plan's writes.
+    before: Counts,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,6 +77,7 @@ struct Step<'a> {
 pub(crate) fn plan(set: &StatefulSet, all: &[Arc<Pod>], names: &Revisions, now: Timestamp) -> Plan {
     let mut step = Step { set, names, now, plan: Plan::default() };
     step.count(all);
+    step.plan.before = step.plan.counts.clone();
     let start = set.spec.ordinals.as_ref().and_then(|one| one.start).unwrap_or(0);
     let end = start + set.spec.replicas.unwrap_or(1);
     let mut slots: BTreeMap<i32, Option<Arc<Pod>>> = (start..end).map(|one| (one, None)).collect();
@@ -258,9 +261,14 @@ impl Step<'_> {
 }
 
 impl Plan {
-    /// The status once the plan is carried out.
-    pub(crate) fn status(&self, set: &StatefulSet, names: &Revisions) -> StatefulSetStatus {
-        let counts = &self.counts;
+    /// The status once the plan is carried out, or after it could not be.
+    pub(crate) fn status(
+        &self,
+        set: &StatefulSet,
+        names: &Revisions,
+        done: bool,
+    ) -> StatefulSetStatus {
+        let counts = if done { &self.counts } else { &self.before };
         let old = set.status.clone().unwrap_or_default();
         let mut status = StatefulSetStatus {
             observed_generation: set.metadata.generation,
@@ -366,10 +374,10 @@ mod tests {
         let names = Revisions { current: "old".into(), update: "new".into() };
         let set = set(json!({"replicas": 1}));
         let done = plan(&set, &[one(0, "new", true)], &names, Timestamp::UNIX_EPOCH);
-        let status = done.status(&set, &names);
+        let status = done.status(&set, &names, true);
         assert_eq!(status.current_revision.as_deref(), Some("new"));
         assert_eq!(status.current_replicas, Some(1));
         let going = plan(&set, &[one(0, "new", false)], &names, Timestamp::UNIX_EPOCH);
-        assert_eq!(going.status(&set, &names).current_revision.as_deref(), Some("old"));
+        assert_eq!(going.status(&set, &names, true).current_revision.as_deref(), Some("old"));
     }
 }

@@ -199,7 +199,9 @@ impl<'a> Step<'a> {
         } else {
             Meaning::Count
         };
+        // Pods that go because the Job has failed say nothing about their index.
         if let Some(limit) = self.spec.backoff_limit_per_index
+            && !is(self.job, "FailureTarget")
             && let Some(index) = pod::index(pod)
         {
             let before = pod::failures(pod) + i32::from(meaning != Meaning::Ignore);
