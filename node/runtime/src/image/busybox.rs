@@ -13,6 +13,10 @@ use tar::{Builder, EntryType, Header};
 /// Name of the demo image.
 pub const DEMO: &str = "trireme.local/demo:1";
 
+/// What the image runs by default: a web server, under a shell that ends when it is asked to. (The
+/// first process of a container is not ended by a signal that it has no handler for.)
+const SERVE: &str = "trap 'exit 0' TERM INT; httpd -f -v -p 8080 -h /www & wait";
+
 /// Directories of the image.
 const DIRECTORIES: &[(&str, u32)] = &[
     ("bin", 0o755),
@@ -73,7 +77,7 @@ pub fn build_busybox(busybox: &Path, out: &Path) -> Result<()> {
         "created": "1970-01-01T00:00:00Z",
         "config": {
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-            "Cmd": ["httpd", "-f", "-v", "-p", "8080", "-h", "/www"],
+            "Cmd": ["sh", "-c", SERVE],
             "WorkingDir": "/",
             "ExposedPorts": {"8080/tcp": {}},
         },

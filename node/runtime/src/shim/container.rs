@@ -21,7 +21,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-/// Output that stays open after the exit (a stray process holds it) is waited for so long.
+/// Output usually ends with the process; so long is waited before anybody else is ended for it.
+const QUIET: Duration = Duration::from_millis(100);
+/// Output that stays open even then is waited for so long.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Clients get so long to take the last frames.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -286,8 +288,14 @@ impl Container {
 
     /// Completes the log, records the end, tells everybody, and cleans up.
     async fn finish(&self, exit: Exit, drains: Vec<JoinHandle<()>>) {
-        for drain in drains {
-            let _ = tokio::time::timeout(DRAIN, drain).await;
+        let mut deleted = false;
+        if self.progress.lock().pid.is_some() {
+            let mut drained = futures::future::join_all(drains);
+            if tokio::time::timeout(QUIET, &mut drained).await.is_err() {
+                // Others of the container hold its output: they end with it.
+                deleted = self.delete().await;
+                let _ = tokio::time::timeout(DRAIN, drained).await;
+            }
         }
         let json = serde_json::to_vec(&exit).expect("plain fields");
         if let Err(error) = image::replace_unsynced(&self.dir.join(EXIT), &json) {
@@ -295,12 +303,21 @@ impl Container {
         }
         self.hub.close();
         self.exit.send_replace(Some(exit));
-        if let Err(error) = self.cli.delete(&self.settings.id).await {
-            tracing::debug!(%error, "container not deleted");
+        if !deleted {
+            self.delete().await;
         }
         self.gone.send_replace(true);
         self.connections.close();
         let _ = tokio::time::timeout(FAREWELL, self.connections.wait()).await;
+    }
+
+    /// Lets the runtime kill what is left of the container, and forget it.
+    async fn delete(&self) -> bool {
+        let deleted = self.cli.delete(&self.settings.id).await;
+        if let Err(error) = &deleted {
+            tracing::debug!(%error, "container not deleted");
+        }
+        deleted.is_ok()
     }
 
     /// Writes the progress down.
