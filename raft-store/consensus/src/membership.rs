@@ -12,7 +12,7 @@ use std::{
 use openraft::{
     ChangeMembers,
     async_runtime::watch::WatchReceiver,
-    errors::{ClientWriteError, RaftError},
+    errors::{ChangeMembershipError, ClientWriteError, RaftError},
 };
 use proto::peer::{Change as WireChange, Member as WireMember, change::Kind, forward_request};
 use tokio::time::{Instant, timeout_at};
@@ -280,6 +280,10 @@ fn change_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> E
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Error::NotLeader,
         RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => Error::LeaderChanged,
+        // Another change is under way: to be asked again in a moment, as after an election.
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_),
+        )) => Error::NotLeader,
         RaftError::APIError(error) => Error::Membership(error.to_string()),
         RaftError::Fatal(_) => Error::Stopped,
     }

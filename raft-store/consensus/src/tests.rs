@@ -82,11 +82,11 @@ async fn proposals_go_on_while_members_are_killed_under_load() {
     let mut cluster = Cluster::start(3).await;
     cluster.leader().await;
     let writers: Vec<_> = (0..3).map(|member| cluster.spawn_writer(member)).collect();
-    for _ in 0..3 {
+    for round in 0..3 {
         let leader = cluster.leader().await;
         cluster.kill(leader).await;
         let survivor = cluster.others(leader)[0];
-        cluster.propose_until_done(survivor, &format!("after {leader}")).await;
+        cluster.propose_until_done(survivor, &format!("after {round}")).await;
         cluster.restart(leader).await;
         cluster.wait_level().await;
     }
@@ -193,7 +193,7 @@ async fn members_are_added_promoted_and_removed() {
     cluster.start_member(new, Initial::Existing).await;
     cluster.wait_level().await;
     assert_eq!(cluster.handle(new).status().role, Role::Learner);
-    cluster.handle(follower).promote(cluster.id(new)).await.unwrap();
+    promote(cluster.handle(follower), cluster.id(new)).await;
     let handle = cluster.handle(new).clone();
     wait_until("the new member votes", || handle.status().role == Role::Follower).await;
     let unknown = cluster.handle(follower).promote(1).await.unwrap_err();
@@ -260,4 +260,14 @@ async fn without_a_majority_nothing_is_acknowledged() {
     let handle = cluster.handle(leader).clone();
     let failed = handle.propose_within(Bytes::from("x"), Duration::from_millis(700)).await;
     assert!(failed.is_err());
+}
+
+/// Promotes a learner as soon as the leader has heard that it is in sync.
+async fn promote(handle: &Handle, id: u64) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(30);
+    while let Err(error) = handle.promote(id).await {
+        assert!(error.to_string().contains("in sync"), "{error}");
+        assert!(tokio::time::Instant::now() < end, "waited too long until the learner is in sync");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

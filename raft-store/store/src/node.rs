@@ -62,7 +62,7 @@ pub async fn start_on(
         shutdown.clone(),
     )
     .await?;
-    lessor.set_consensus(consensus.clone());
+    lessor.set_consensus(Some(consensus.clone()));
     let (leading_in, leading) = watch::channel(false);
     let inner = Arc::new(Inner {
         config,
@@ -97,6 +97,7 @@ fn spawn_tasks(inner: &Arc<Inner>, leading: watch::Sender<bool>) {
             tracing::error!(error = stdx::chain(&error), "the store has failed");
         }
         closing.machine.hub.close();
+        closing.machine.lessor.set_consensus(None);
         closing.machine.pending.fail_all(&Error::Stopped);
         closing.shutdown.trigger();
     });

@@ -180,10 +180,7 @@ impl Cluster {
         let name = format!("m{at}");
         let dir = self.dir.join(&name);
         fs::create_dir_all(&dir).unwrap();
-        let port = {
-            let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            socket.local_addr().unwrap().port()
-        };
+        let port = free_port();
         let issued = self.authority.issue(&CertSpec {
             cn: name.clone(),
             organizations: Vec::new(),
@@ -364,6 +361,20 @@ async fn propose_until_done(handle: &Handle, machine: &Memory, value: &str) -> R
             Err(Error::LeaderChanged) if met() => return Ok(()),
             Err(Error::LeaderChanged) => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A port that nobody holds, outside the range that outgoing connections take theirs from: a member that is down
+/// keeps its port.
+fn free_port() -> u16 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    loop {
+        let at = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let port = 10_000 + (std::process::id() * 61 + at) % 20_000;
+        let port = u16::try_from(port).unwrap();
+        if std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
         }
     }
 }

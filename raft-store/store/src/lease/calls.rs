@@ -1,6 +1,6 @@
 //! What only the leader can say about leases, and how other members ask it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,19 +26,18 @@ pub(crate) struct Lessor {
     clocks: Mutex<Clocks>,
     /// Woken when a lease may end earlier than any before.
     pub(super) sooner: Notify,
-    consensus: OnceLock<consensus::Handle>,
+    /// Set while the member runs: consensus holds the lessor too.
+    consensus: Mutex<Option<consensus::Handle>>,
 }
 
 impl Lessor {
     pub(crate) fn new(cell: Arc<Cell>) -> Self {
-        Self { cell, clocks: Mutex::default(), sooner: Notify::new(), consensus: OnceLock::new() }
+        Self { cell, clocks: Mutex::default(), sooner: Notify::new(), consensus: Mutex::default() }
     }
 
-    /// Gives it consensus, which needs it to start.
-    pub(crate) fn set_consensus(&self, consensus: consensus::Handle) {
-        if self.consensus.set(consensus).is_err() {
-            tracing::debug!("consensus was given before");
-        }
+    /// Gives it consensus, which needs it to start; takes it away at the end.
+    pub(crate) fn set_consensus(&self, consensus: Option<consensus::Handle>) {
+        *self.consensus.lock() = consensus;
     }
 
     /// Begins to count, or stops.
@@ -51,7 +50,7 @@ impl Lessor {
             let left = if lease.remaining > 0 { lease.remaining } else { lease.ttl };
             (id, lease.ttl, left)
         });
-        clocks.begin(term, all);
+        clocks.begin(Instant::now(), term, all);
         self.sooner.notify_one();
     }
 
@@ -64,7 +63,7 @@ impl Lessor {
         for change in changes {
             match *change {
                 LeaseChange::Granted(id, ttl) => {
-                    if clocks.granted(id, ttl) {
+                    if clocks.granted(Instant::now(), id, ttl) {
                         self.sooner.notify_one();
                     }
                 }
@@ -82,18 +81,18 @@ impl Lessor {
     }
 
     pub(super) fn take_ended(&self, limit: usize) -> Vec<i64> {
-        self.clocks.lock().take_ended(limit)
+        self.clocks.lock().take_ended(Instant::now(), limit)
     }
 
     pub(super) fn retry(&self, id: i64, after: std::time::Duration) {
-        self.clocks.lock().retry(id, after);
+        self.clocks.lock().retry(id, Instant::now() + after);
     }
 
     /// Makes sure that this member still leads the term of its clocks: another leader may have
     /// begun to count anew.
     async fn confirm(&self) -> Result<u64, consensus::Error> {
         let term = self.term().ok_or(consensus::Error::NotLeader)?;
-        let consensus = self.consensus.get().ok_or(consensus::Error::NotLeader)?;
+        let consensus = self.consensus.lock().clone().ok_or(consensus::Error::NotLeader)?;
         consensus.read_index().await?;
         if self.term() == Some(term) { Ok(term) } else { Err(consensus::Error::NotLeader) }
     }
@@ -104,7 +103,7 @@ impl Lessor {
         if clocks.term() != Some(term) {
             return Err(consensus::Error::NotLeader);
         }
-        let ttl = clocks.renew(id).unwrap_or(0);
+        let ttl = clocks.renew(Instant::now(), id).unwrap_or(0);
         Ok(LeaseKeepAliveResponse { header: None, id, ttl })
     }
 
@@ -115,7 +114,7 @@ impl Lessor {
         self.confirm().await?;
         let id = request.id;
         let mut response = LeaseTimeToLiveResponse { id, ttl: -1, ..Default::default() };
-        let left = self.clocks.lock().left(id);
+        let left = self.clocks.lock().left(Instant::now(), id);
         let state = self.cell.load();
         let leases = state.leases.read();
         if let (Some(left), Some(lease)) = (left, leases.get(id)) {

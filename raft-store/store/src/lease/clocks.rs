@@ -1,4 +1,5 @@
-//! The leader's clocks: when each lease ends unless somebody renews it.
+//! The leader's clocks: when each lease ends unless somebody renews it. The time of day comes
+//! from the caller.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -33,10 +34,14 @@ impl Clocks {
     }
 
     /// Begins a term: all leases have all their time.
-    pub(super) fn begin(&mut self, term: u64, leases: impl Iterator<Item = (i64, i64, i64)>) {
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        term: u64,
+        leases: impl Iterator<Item = (i64, i64, i64)>,
+    ) {
         self.stop();
         self.term = Some(term);
-        let now = Instant::now();
         for (id, ttl, left) in leases {
             self.set(id, ttl, now + seconds(left));
         }
@@ -48,11 +53,11 @@ impl Clocks {
     }
 
     /// A lease began; whether it is the next to end.
-    pub(super) fn granted(&mut self, id: i64, ttl: i64) -> bool {
+    pub(super) fn granted(&mut self, now: Instant, id: i64, ttl: i64) -> bool {
         if self.term.is_none() {
             return false;
         }
-        self.set(id, ttl, Instant::now() + seconds(ttl));
+        self.set(id, ttl, now + seconds(ttl));
         self.ends.first().is_some_and(|(_, first)| *first == id)
     }
 
@@ -64,9 +69,8 @@ impl Clocks {
     }
 
     /// Gives a lease all its time again: its seconds, or none when it is not there any more.
-    pub(super) fn renew(&mut self, id: i64) -> Option<i64> {
+    pub(super) fn renew(&mut self, now: Instant, id: i64) -> Option<i64> {
         let clock = *self.clocks.get(&id)?;
-        let now = Instant::now();
         if clock.is_ending || clock.end <= now {
             return None;
         }
@@ -76,9 +80,9 @@ impl Clocks {
     }
 
     /// What a lease still has.
-    pub(super) fn left(&self, id: i64) -> Option<Duration> {
+    pub(super) fn left(&self, now: Instant, id: i64) -> Option<Duration> {
         let clock = self.clocks.get(&id)?;
-        Some(clock.end.saturating_duration_since(Instant::now()))
+        Some(clock.end.saturating_duration_since(now))
     }
 
     /// When the next lease ends.
@@ -87,8 +91,7 @@ impl Clocks {
     }
 
     /// Leases that have run out, at most so many; they cannot be renewed from here on.
-    pub(super) fn take_ended(&mut self, limit: usize) -> Vec<i64> {
-        let now = Instant::now();
+    pub(super) fn take_ended(&mut self, now: Instant, limit: usize) -> Vec<i64> {
         let mut ended = Vec::new();
         while ended.len() < limit
             && let Some((end, id)) = self.ends.first().copied()
@@ -104,9 +107,9 @@ impl Clocks {
     }
 
     /// A revocation did not succeed: it is tried again a little later.
-    pub(super) fn retry(&mut self, id: i64, after: Duration) {
+    pub(super) fn retry(&mut self, id: i64, at: Instant) {
         if let Some(clock) = self.clocks.get_mut(&id) {
-            clock.end = Instant::now() + after;
+            clock.end = at;
             self.ends.insert((clock.end, id));
         }
     }
@@ -125,31 +128,31 @@ fn seconds(count: i64) -> Duration {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_ends_once_and_only_if_nobody_renews_it() {
+    #[test]
+    fn a_lease_ends_once_and_only_if_nobody_renews_it() {
+        let start = Instant::now();
+        let after = |count: u64| start + Duration::from_secs(count);
         let mut clocks = Clocks::default();
-        clocks.begin(3, [(1, 10, 10), (2, 10, 4)].into_iter());
-        tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!(clocks.renew(2), Some(10));
-        tokio::time::advance(Duration::from_secs(8)).await;
-        assert_eq!(clocks.take_ended(10), [1]);
-        assert_eq!(clocks.take_ended(10), []);
-        assert_eq!(clocks.renew(1), None);
-        assert_eq!(clocks.left(2), Some(Duration::from_secs(2)));
-        clocks.retry(1, Duration::from_millis(500));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(clocks.take_ended(10), [1]);
+        clocks.begin(start, 3, [(1, 10, 10), (2, 10, 4)].into_iter());
+        assert_eq!(clocks.renew(after(3), 2), Some(10));
+        assert_eq!(clocks.take_ended(after(11), 10), [1]);
+        assert_eq!(clocks.take_ended(after(11), 10), [0; 0]);
+        assert_eq!(clocks.renew(after(11), 1), None);
+        assert_eq!(clocks.left(after(11), 2), Some(Duration::from_secs(2)));
+        clocks.retry(1, after(12));
+        assert_eq!(clocks.take_ended(after(12), 10), [1]);
         clocks.revoked(1);
-        assert_eq!(clocks.left(1), None);
+        assert_eq!(clocks.left(after(12), 1), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn clocks_count_only_while_the_member_leads() {
+    #[test]
+    fn clocks_count_only_while_the_member_leads() {
+        let now = Instant::now();
         let mut clocks = Clocks::default();
-        assert!(!clocks.granted(1, 5));
+        assert!(!clocks.granted(now, 1, 5));
         assert_eq!(clocks.next_end(), None);
-        clocks.begin(1, [(1, 5, 5)].into_iter());
-        assert!(clocks.granted(2, 1));
+        clocks.begin(now, 1, [(1, 5, 5)].into_iter());
+        assert!(clocks.granted(now, 2, 1));
         clocks.stop();
         assert_eq!(clocks.term(), None);
         assert_eq!(clocks.next_end(), None);

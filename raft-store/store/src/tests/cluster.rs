@@ -49,9 +49,18 @@ impl Drop for Cluster {
     }
 }
 
+/// A port that nobody holds, outside the range that outgoing connections take theirs from: a member that is down
+/// keeps its port.
 fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.local_addr().unwrap().port()
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    loop {
+        let at = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let port = 10_000 + (std::process::id() * 61 + at) % 20_000;
+        let port = u16::try_from(port).unwrap();
+        if std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Cluster {

@@ -177,5 +177,5 @@ async fn a_snapshot_ends_with_its_own_checksum() {
     }
     assert_eq!(file.len() % 512, 32);
     let (content, checksum) = file.split_at(file.len() - 32);
-    assert_eq!(Sha256::digest(content).as_slice(), checksum);
+    assert_eq!(Sha256::digest(content)[..], *checksum);
 }
