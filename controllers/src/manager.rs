@@ -86,6 +86,7 @@ pub const CONTROLLERS: &[&Controller] = &[
     &node::ttl::DEF,
     &gc::DEF,
     &storage::persistentvolume_binder::DEF,
+    &storage::persistentvolume_expander::DEF,
     &storage::ephemeral_volume::DEF,
     &policy::disruption::DEF,
     &rbac::clusterrole_aggregation::DEF,

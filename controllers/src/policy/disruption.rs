@@ -89,7 +89,7 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     let Some(spec) = &budget.spec else { return Ok(Action::Done) };
     let selector = selector(&budget);
     let mut all = ctx.cache::<Pod>().list_ns(&key.namespace);
-    all.retain(|pod| selector.matches(pod.metadata.labels.as_ref()) && !pods::is_finished(pod));
+    all.retain(|pod| selector.matches(pod.metadata.labels.as_ref()));
     if all.is_empty() {
         ctx.normal(&*budget, "NoPods", "No matching pods found");
     }

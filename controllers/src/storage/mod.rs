@@ -2,3 +2,4 @@
 
 pub(crate) mod ephemeral_volume;
 pub(crate) mod persistentvolume_binder;
+pub(crate) mod persistentvolume_expander;
