@@ -27,8 +27,8 @@ const COMPONENT: &str = "kubelet";
 
 /// Runs a node's agent until `shutdown`. Pods are left running.
 ///
-/// `peers` reads the other nodes, for routes to their Pods: a node's own identity sees only itself. Without it, no
-/// other node's Pods are reached.
+/// `peers` reads the other nodes, for routes to their Pods: a node's own identity sees only itself.
+/// Without it, no other node's Pods are reached.
 pub async fn run(
     config: Config,
     client: Client,

@@ -33,8 +33,8 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Reports until the future is dropped. `nodes` shows this node as the API server knows it: whoever gave it up
-    /// meanwhile is told at once that it lives.
+    /// Reports until the future is dropped. `nodes` shows this node as the API server knows it:
+    /// whoever gave it up meanwhile is told at once that it lives.
     pub(crate) async fn run(mut self, nodes: &Informer<Node>) {
         let profile = self.ctx.config.profile;
         let changed = Arc::new(Notify::new());
