@@ -8,6 +8,7 @@
 //! always writes it. [`edit`]'s helpers take both for "not given".
 
 mod admission;
+mod app_armor;
 mod apps;
 mod autoscaling;
 mod batch;
@@ -30,7 +31,7 @@ mod tests;
 
 use serde_json::Value;
 
-pub use self::label_keys::merge_label_keys;
+pub use self::{app_armor::app_armor_fields, label_keys::merge_label_keys};
 
 use crate::facts::{Gvk, registry};
 

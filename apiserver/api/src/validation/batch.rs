@@ -228,8 +228,12 @@ fn template_stays(now: &Value, before: &Value, path: &Path<'_>, errors: &mut Err
         }
         copy
     };
-    if bare(now) != bare(before) {
-        errors.invalid(&path.child("template"), get(now, "template").clone(), "field is immutable");
+    let (bare, old) = (bare(now), bare(before));
+    let (template, path) = (get(now, "template"), path.child("template"));
+    if suspended && get(&bare, "metadata") == get(&old, "metadata") {
+        errors.immutable(&path.child("spec"), get(&bare, "spec"), get(&old, "spec"));
+    } else if bare != old {
+        errors.invalid(&path, template.clone(), "field is immutable");
     }
 }
 

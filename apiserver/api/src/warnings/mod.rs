@@ -145,7 +145,8 @@ fn endpoint_slice(new: &Value, _old: Option<&Value>) -> Vec<String> {
 
 fn ingress(new: &Value, old: Option<&Value>) -> Vec<String> {
     let annotations = at(new, "/metadata/annotations");
-    if old.is_none() && annotations.get("kubernetes.io/ingress.class").is_some() {
+    let named = !text(new, "/spec/ingressClassName").is_empty();
+    if old.is_none() && !named && annotations.get("kubernetes.io/ingress.class").is_some() {
         let what = "annotation \"kubernetes.io/ingress.class\" is deprecated, please use \
                     'spec.ingressClassName' instead";
         return vec![what.to_owned()];

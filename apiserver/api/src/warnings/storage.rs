@@ -8,7 +8,7 @@ use super::{at, fraction, list, node_terms, renamed, text, volumes};
 pub(super) fn volume(new: &Value, _old: Option<&Value>) -> Vec<String> {
     let mut out = Vec::new();
     let spec = at(new, "/spec");
-    volumes::legacy(spec, "spec", &mut out);
+    volumes::legacy(spec, "spec", &["flocker", "quobyte"], &mut out);
     if text(spec, "/persistentVolumeReclaimPolicy") == "Recycle" {
         let what = "The Recycle reclaim policy is deprecated. Instead, the recommended approach is \
                     to use dynamic provisioning.";
@@ -49,9 +49,10 @@ pub(super) fn class(new: &Value, _old: Option<&Value>) -> Vec<String> {
 }
 
 /// A CSIDriver that gets tokens.
-pub(super) fn driver(new: &Value, _old: Option<&Value>) -> Vec<String> {
-    let tokens = !list(new, "/spec/tokenRequests").is_empty();
-    if tokens && at(new, "/spec/serviceAccountTokenInSecrets").is_null() {
+pub(super) fn driver(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let tokens = |driver: &Value| !list(driver, "/spec/tokenRequests").is_empty();
+    let news = tokens(new) && !old.is_some_and(tokens);
+    if news && at(new, "/spec/serviceAccountTokenInSecrets").is_null() {
         let what = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, \
                     set to true to prevent possible logging of tokens in volume attributes";
         return vec![what.to_owned()];

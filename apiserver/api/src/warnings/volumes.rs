@@ -21,10 +21,10 @@ const LEGACY: [(&str, &str, &str); 9] = [
     ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
-/// A source of the past in a volume.
-pub(super) fn legacy(holder: &Value, path: &str, out: &mut Vec<String>) {
+/// A source of the past in a volume; nothing is said of some.
+pub(super) fn legacy(holder: &Value, path: &str, except: &[&str], out: &mut Vec<String>) {
     for (key, name, what) in LEGACY {
-        if holder.get(key).is_some_and(|source| !source.is_null()) {
+        if !except.contains(&key) && holder.get(key).is_some_and(|source| !source.is_null()) {
             out.push(format!("{path}.{name}: {what}"));
         }
     }
@@ -34,7 +34,7 @@ pub(super) fn legacy(holder: &Value, path: &str, out: &mut Vec<String>) {
 pub(super) fn pod(spec: &Value, path: &str, out: &mut Vec<String>) {
     for (index, volume) in list(spec, "/volumes").iter().enumerate() {
         let path = format!("{path}.volumes[{index}]");
-        legacy(volume, &path, out);
+        legacy(volume, &path, &[], out);
         let claim = at(volume, "/ephemeral/volumeClaimTemplate/spec");
         claim_spec(claim, &format!("{path}.ephemeral.volumeClaimTemplate.spec"), out);
         overlaps(volume, out);

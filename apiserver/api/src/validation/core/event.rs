@@ -49,6 +49,13 @@ fn involved(object: &Value, about: &str, errors: &mut Errors) {
 }
 
 fn strict(object: &Value, new_style: bool, errors: &mut Errors) {
+    described(object, new_style, errors);
+    if new_style {
+        new_only(object, errors);
+    }
+}
+
+fn described(object: &Value, new_style: bool, errors: &mut Errors) {
     let reporter = if new_style { "reportingController" } else { "reportingComponent" };
     let controller = text(object, reporter);
     if controller.is_empty() {
@@ -70,9 +77,6 @@ fn strict(object: &Value, new_style: bool, errors: &mut Errors) {
     let note = text(object, if new_style { "note" } else { "message" });
     if note.len() > NOTE {
         errors.invalid(&Path::new("message"), "", &format!("can have at most {NOTE} characters"));
-    }
-    if new_style {
-        new_only(object, errors);
     }
 }
 
@@ -119,7 +123,11 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
     if text(new, "apiVersion") != "events.k8s.io/v1" {
         return create(new, errors);
     }
-    strict(new, true, errors);
+    if has(new, "eventTime") {
+        described(new, true, errors);
+    } else {
+        involved(new, "regarding", errors);
+    }
     for (key, shown) in [
         ("regarding", "involvedObject"),
         ("reason", "reason"),

@@ -18,16 +18,8 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
     }
 }
 
-/// A changed Namespace: its phase follows its deletion.
+/// A changed Namespace: its phase follows its deletion. Its finalizers are the server's strategy.
 pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Errors) {
-    if at(new, "/spec/finalizers") != at(old, "/spec/finalizers") {
-        let spec = Path::new("spec");
-        let path = spec.child("finalizers");
-        for (index, name) in texts(get(new, "spec"), "finalizers").enumerate() {
-            errors.complaints(&path.index(index), name, meta::qualified_name(name));
-            standard_finalizer(name, &path.index(index), errors);
-        }
-    }
     let path = Path::new("status");
     let phase = text(get(new, "status"), "phase");
     let leaving = has(get(new, "metadata"), "deletionTimestamp");

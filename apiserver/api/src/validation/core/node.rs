@@ -9,13 +9,17 @@ use super::{
     },
     pod::amount,
 };
-use crate::meta;
+use crate::{
+    codec::{self, ContentType, Error},
+    meta,
+};
 
 /// Effects of a taint.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 /// A new Node.
 pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
+    avoided(object, errors);
     taints(object, errors);
     ranges(object, errors);
     let path = Path::new("status");
@@ -24,6 +28,19 @@ pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
         for (name, value) in entries(get(object, "status"), key) {
             amount(name, value, &under.child(name), errors);
         }
+    }
+}
+
+/// An annotation of the past must still be JSON.
+fn avoided(object: &Value, errors: &mut Errors) {
+    let key = "scheduler.alpha.kubernetes.io/preferAvoidPods";
+    let text = get(get(object, "metadata"), "annotations").get(key).and_then(Value::as_str);
+    if let Some(text) = text
+        && let Err(Error::Syntax(why)) = codec::parse(text.as_bytes(), ContentType::Json)
+    {
+        let metadata = Path::new("metadata");
+        let path = metadata.child("annotations");
+        errors.invalid(&path.child("AvoidPods"), key, &why);
     }
 }
 

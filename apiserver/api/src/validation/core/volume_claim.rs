@@ -22,11 +22,11 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
     let (now, before) = (get(new, "spec"), get(old, "spec"));
     let class = "volume.beta.kubernetes.io/storage-class";
     let annotation = |object: &Value| at(object, "/metadata/annotations").get(class).cloned();
-    if let Some(old) = annotation(old) {
+    if annotation(new) != annotation(old) {
         let path = Path::new("metadata");
         let path = path.child("annotations");
-        let new = annotation(new).unwrap_or_default();
-        errors.immutable(&path.child(class), &new, &old);
+        let new = annotation(new).unwrap_or_else(|| "".into());
+        errors.invalid(&path.child(class), new, "field is immutable");
     }
     if now == before {
         return;

@@ -28,12 +28,13 @@ impl Strategy for Job {
             fields::set(object, "/spec/template/metadata/labels", json!({}));
         }
         let labels = object.pointer_mut("/spec/template/metadata/labels");
+        // What is there and differs is for validation to refuse.
         if let Some(labels) = labels.and_then(Value::as_object_mut) {
             for label in UID_LABELS {
-                labels.insert(label.to_owned(), uid.clone().into());
+                labels.entry(label).or_insert_with(|| uid.clone().into());
             }
             for label in NAME_LABELS {
-                labels.insert(label.to_owned(), name.clone().into());
+                labels.entry(label).or_insert_with(|| name.clone().into());
             }
         }
         if !object.pointer("/spec/selector/matchLabels").is_some_and(Value::is_object) {
@@ -41,7 +42,7 @@ impl Strategy for Job {
         }
         let labels = object.pointer_mut("/spec/selector/matchLabels");
         if let Some(labels) = labels.and_then(Value::as_object_mut) {
-            labels.insert(UID_LABELS[1].to_owned(), uid.into());
+            labels.entry(UID_LABELS[1]).or_insert_with(|| uid.into());
         }
         let own = object.pointer("/metadata/labels").and_then(Value::as_object);
         if own.is_none_or(serde_json::Map::is_empty) {

@@ -18,6 +18,7 @@ impl Strategy for Pod {
 
     fn prepare_create(&self, _ctx: &Ctx<'_>, object: &mut Value) {
         api::defaults::merge_label_keys(object);
+        api::defaults::app_armor_fields(object);
         let class = quality::class(object);
         fields::set(object, "/status", json!({"phase": "Pending", "qosClass": class}));
         if !fields::list(object, "/spec/schedulingGates").is_empty() {

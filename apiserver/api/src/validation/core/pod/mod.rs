@@ -1,6 +1,7 @@
 //! Pods and pod templates: everything that a spec may say wrongly, one file per subject.
 
 mod affinity;
+mod app_armor;
 mod container;
 mod dns;
 mod env;
@@ -49,8 +50,10 @@ pub(super) struct Context<'a> {
 pub(in crate::validation) fn create(pod: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
     let spec = get(pod, "spec");
+    app_armor::annotations(get(pod, "metadata"), spec, &Path::new("metadata"), errors);
     pod_spec(spec, 1, &path, errors);
     mirror(pod, errors);
+    app_armor::agree(pod, &path, errors);
     image_blanks(spec, &path, errors);
     claim_names(pod, &path, errors);
     if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
@@ -87,6 +90,7 @@ pub(in crate::validation) fn template(template: &Value, path: &Path<'_>, errors:
     metadata::annotations(metadata, path, errors);
     let under = path.child("spec");
     let spec = get(template, "spec");
+    app_armor::annotations(metadata, spec, path, errors);
     pod_spec(spec, 0, &under, errors);
     if !list(spec, "ephemeralContainers").is_empty() {
         let why = "ephemeral containers not allowed in pod template";
