@@ -173,7 +173,7 @@ impl Actions {
         let same_node = info.nominated_node() == nominated;
         let mut status = serde_json::Map::new();
         if let Some(condition) = condition {
-            status.insert("conditions".into(), json!([condition]));
+            status.extend(conditions(&info.pod, condition));
         }
         if !same_node {
             status.insert("nominatedNodeName".into(), json!(nominated));
@@ -196,7 +196,8 @@ impl Actions {
             "observedGeneration": victim.pod.metadata.generation,
             "lastTransitionTime": now(),
         });
-        self.patch_status(victim, json!({"conditions": [condition]})).await;
+        let conditions = conditions(&victim.pod, condition);
+        self.patch_status(victim, Value::Object(conditions)).await;
         let options = DeleteOptions { uid: Some(victim.uid.clone()), ..DeleteOptions::default() };
         let deleted = self.client.delete::<Pod>(&victim.namespace, &victim.name, &options).await;
         match deleted {
@@ -240,6 +241,21 @@ impl Actions {
         };
         self.recorder.event(object, kind, reason, note, action);
     }
+}
+
+/// A condition in a patch, with the order that the Pod's conditions shall have: a new one is last.
+fn conditions(pod: &Pod, condition: Value) -> serde_json::Map<String, Value> {
+    let there = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let types = there.into_iter().flatten().map(|one| one.type_.as_str());
+    let mut order: Vec<Value> = types.map(|one| json!({"type": one})).collect();
+    let this = json!({"type": condition["type"]});
+    if !order.contains(&this) {
+        order.push(this);
+    }
+    let mut patch = serde_json::Map::new();
+    patch.insert("$setElementOrder/conditions".into(), order.into());
+    patch.insert("conditions".into(), json!([condition]));
+    patch
 }
 
 /// The PodScheduled condition to write; `None` when the Pod has it already.

@@ -193,6 +193,7 @@ impl Election {
     async fn acquire(&self, view: &View) -> Held {
         view.leases.synced().await;
         let mut observed = Observed::default();
+        let mut pause = self.config.retry / 40;
         loop {
             let current = view.leases.get(&self.config.namespace, &self.config.name);
             let wait = match &current {
@@ -211,8 +212,13 @@ impl Election {
                     }
                 }
             }
-            // The retry time also covers a cache that is behind.
-            let wait = if wait.is_zero() { self.config.retry } else { wait };
+            // A server that has just started, or a cache that is behind, is asked again soon.
+            let wait = if wait.is_zero() {
+                pause = (pause * 2).min(self.config.retry);
+                pause
+            } else {
+                wait
+            };
             let _ = timeout(self.jitter(wait), view.changed.notified()).await;
         }
     }

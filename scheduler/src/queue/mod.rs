@@ -73,6 +73,11 @@ pub struct Queue {
     pods: HashMap<String, Waiting>,
     ready: BTreeSet<(ReadyKey, String)>,
     backoff: BTreeSet<(Instant, String)>,
+    /// Those of them that may be taken early: by the second in which their back-off ends, and
+    /// within it as ready ones.
+    early: BTreeSet<(u64, ReadyKey, String)>,
+    /// Seconds are counted from here.
+    begin: Instant,
     /// Refused Pods by the plugins that refused them: an event that no plugin of a set listens to
     /// costs nothing.
     refused: HashMap<Mask, BTreeSet<String>>,
@@ -88,6 +93,8 @@ impl Queue {
             pods: HashMap::new(),
             ready: BTreeSet::new(),
             backoff: BTreeSet::new(),
+            early: BTreeSet::new(),
+            begin: Instant::now(),
             refused: HashMap::new(),
             sequence: 0,
             first_backoff: Duration::from_secs(config.pod_initial_backoff_seconds),
@@ -144,11 +151,7 @@ impl Queue {
         self.end_backoffs(now);
         let uid = match self.ready.first() {
             Some((_, uid)) => uid.clone(),
-            None => {
-                let place = |uid: &String| self.pods[uid].place;
-                let early = |uid: &&String| matches!(place(uid), Place::Backoff(_, false));
-                self.backoff.iter().map(|(_, uid)| uid).find(early)?.clone()
-            }
+            None => self.early.first()?.2.clone(),
         };
         self.move_to(&uid, Place::Flying);
         let waiting = self.pods.get_mut(&uid).expect("its uid was in the order");
@@ -258,8 +261,12 @@ impl Queue {
             Place::Ready => {
                 self.ready.remove(&(ready_key(waiting), uid.to_owned()));
             }
-            Place::Backoff(until, _) => {
+            Place::Backoff(until, error) => {
                 self.backoff.remove(&(until, uid.to_owned()));
+                if !error {
+                    let second = (until - self.begin).as_secs();
+                    self.early.remove(&(second, ready_key(waiting), uid.to_owned()));
+                }
             }
             Place::Refused(_) => {
                 let mask = waiting.filed_under;
@@ -282,8 +289,12 @@ impl Queue {
             Place::Ready => {
                 self.ready.insert((ready_key(waiting), uid.to_owned()));
             }
-            Place::Backoff(until, _) => {
+            Place::Backoff(until, error) => {
                 self.backoff.insert((until, uid.to_owned()));
+                if !error {
+                    let second = (until - self.begin).as_secs();
+                    self.early.insert((second, ready_key(waiting), uid.to_owned()));
+                }
             }
             Place::Refused(_) => {
                 waiting.filed_under = waiting.refused_by;

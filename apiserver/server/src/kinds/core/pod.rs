@@ -24,6 +24,7 @@ impl Strategy for Pod {
         if !fields::list(object, "/spec/schedulingGates").is_empty() {
             let condition = json!({
                 "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                "lastProbeTime": null, "lastTransitionTime": fields::now(),
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
             });
             fields::set(object, "/status/conditions", vec![condition]);

@@ -161,8 +161,13 @@ fn bound(old: &Value, binding: &Value, labels: &[(String, Value)]) -> Value {
         "lastTransitionTime": fields::now(),
     });
     let mut conditions = fields::list(old, "/status/conditions").to_vec();
-    conditions.retain(|condition| fields::text(condition, "/type") != "PodScheduled");
-    conditions.push(condition);
+    let scheduled = |one: &&mut Value| fields::text(one, "/type") == "PodScheduled";
+    match conditions.iter_mut().find(scheduled) {
+        Some(known) => *known = condition,
+        None => conditions.push(condition),
+    }
     fields::set(&mut new, "/status/conditions", conditions);
+    // Where room was kept for the Pod no longer matters.
+    fields::remove(&mut new, "/status/nominatedNodeName");
     new
 }
