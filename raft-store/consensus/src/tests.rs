@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{Error, Initial, Member, Role, member_id};
+use crate::{Error, Handle, Initial, Member, Role, member_id};
 use cluster::{Cluster, wait_until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -264,10 +264,10 @@ async fn without_a_majority_nothing_is_acknowledged() {
 
 /// Promotes a learner as soon as the leader has heard that it is in sync.
 async fn promote(handle: &Handle, id: u64) {
-    let end = tokio::time::Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(30);
     while let Err(error) = handle.promote(id).await {
         assert!(error.to_string().contains("in sync"), "{error}");
-        assert!(tokio::time::Instant::now() < end, "waited too long until the learner is in sync");
+        assert!(Instant::now() < end, "waited too long until the learner is in sync");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

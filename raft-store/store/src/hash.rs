@@ -1,11 +1,11 @@
 //! A checksum over all versions up to a revision: equal on members that hold the same.
 //! The bytes and their order are etcd's.
 
-use std::io;
+use std::{io, ops::ControlFlow};
 
 use crate::{
     Error,
-    state::{State, disk},
+    state::{KeyRange, State, disk},
 };
 
 /// What was hashed.
@@ -39,7 +39,18 @@ pub(crate) fn hash_kv(state: &State, revision: i64) -> Result<KvHash, Error> {
     }
 }
 
+/// Of what lies below the compacted revision, only what is still a key's value at `upto` counts;
+/// all that can be read, when at `upto` there is no key at all. That is etcd's rule.
 fn versions(state: &State, upto: i64, compacted: i64) -> io::Result<u32> {
+    let mut is_empty = true;
+    state.index.visit(KeyRange::new(b"\0", b"\0"), upto, |_, _| {
+        is_empty = false;
+        ControlFlow::Break(())
+    });
+    let counts = |key: &[u8], rev| match is_empty {
+        true => state.index.is_kept(key, rev, compacted),
+        false => state.index.get(key, upto).is_some_and(|found| found.version.rev == rev),
+    };
     let mut hash = crc32c::crc32c(b"key");
     state.disk.visit(0, |rev, deleted, key, value| {
         if rev.main > upto {
@@ -47,7 +58,7 @@ fn versions(state: &State, upto: i64, compacted: i64) -> io::Result<u32> {
         }
         if rev.main <= compacted {
             let kv = disk::decode(bytes::Bytes::copy_from_slice(value))?;
-            if deleted || !state.index.is_kept(&kv.key, rev, compacted) {
+            if deleted || !counts(&kv.key, rev) {
                 return Ok(true);
             }
         }

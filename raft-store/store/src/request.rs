@@ -9,7 +9,7 @@ use proto::etcdserverpb::{
     request_op::Request,
 };
 
-use crate::{Error, state::KeyRange};
+use crate::Error;
 
 /// Bytes that a write costs beside its key and value.
 const WRITE_COST: usize = 256;
@@ -76,7 +76,9 @@ fn check_operations(request: &TxnRequest, limit: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the operations of one branch write, nested ones included: no key twice.
+/// What the operations of one branch write, nested ones included: no key twice. As etcd sees it:
+/// nested puts are held against the deletions before them, and a range without an end is no
+/// range.
 #[derive(Default)]
 struct Writes {
     puts: BTreeSet<Bytes>,
@@ -97,11 +99,10 @@ impl Writes {
         }
         for operation in branch {
             if let Some(Request::RequestPut(put)) = &operation.request {
-                self.check(&put.key)?;
-                self.puts.insert(put.key.clone());
+                self.add_put(&put.key)?;
             }
         }
-        self.check_deletes()
+        Ok(())
     }
 
     /// Only one branch of a nested transaction happens: the two may write the same.
@@ -110,27 +111,21 @@ impl Writes {
         success.add_branch(&nested.success)?;
         failure.add_branch(&nested.failure)?;
         let inner: BTreeSet<Bytes> = success.puts.into_iter().chain(failure.puts).collect();
-        if inner.iter().any(|key| self.puts.contains(key)) {
-            return Err(Error::DuplicateKey);
+        for key in &inner {
+            self.add_put(key)?;
         }
-        self.puts.extend(inner);
         self.deletes.extend(success.deletes);
         self.deletes.extend(failure.deletes);
-        self.check_deletes()
+        Ok(())
     }
 
-    fn check(&self, key: &Bytes) -> Result<(), Error> {
-        let deleted =
-            self.deletes.iter().any(|(start, end)| KeyRange::new(start, end).contains(key));
-        if deleted || self.puts.contains(key) { Err(Error::DuplicateKey) } else { Ok(()) }
-    }
-
-    fn check_deletes(&self) -> Result<(), Error> {
-        for (start, end) in &self.deletes {
-            let range = KeyRange::new(start, end);
-            if self.puts.iter().any(|key| range.contains(key)) {
-                return Err(Error::DuplicateKey);
-            }
+    fn add_put(&mut self, key: &Bytes) -> Result<(), Error> {
+        let is_deleted = self.deletes.iter().any(|(start, end)| match end.is_empty() {
+            true => key == start,
+            false => key >= start && key < end,
+        });
+        if is_deleted || !self.puts.insert(key.clone()) {
+            return Err(Error::DuplicateKey);
         }
         Ok(())
     }

@@ -76,7 +76,8 @@ impl Generator {
             50..=59 => Request::Delete(self.delete()),
             60..=84 => Request::Txn(self.txn(now, 2)),
             85..=86 => Request::Compact(CompactionRequest {
-                revision: (now - 30 + self.below(35)).max(0),
+                // Not 0, which makes an etcd answer oddly ever after.
+                revision: (now - 30 + self.below(35)).max(1),
                 physical: true,
             }),
             87..=89 => {

@@ -5,13 +5,13 @@ use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
     PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
     kv_server::Kv,
-    range_request::{SortOrder, SortTarget},
+    range_request::SortTarget,
 };
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::Service;
-use crate::{Error, Handle, request};
+use crate::{Error, Handle, request, state::view};
 
 /// Keys in the first message of a streamed range.
 const FIRST_KEYS: i64 = 10;
@@ -44,7 +44,7 @@ impl Kv for Service {
         if !request.serializable {
             self.check_learner()?;
         }
-        if !is_streamable(&request) {
+        if !view::is_default_order(&request) || view::filters(&request) {
             let text = "range stream does not support custom sort or revision filters";
             return Err(Status::unimplemented(text));
         }
@@ -92,16 +92,6 @@ impl Kv for Service {
     }
 }
 
-/// Whether a range is asked for as the keys lie.
-fn is_streamable(request: &RangeRequest) -> bool {
-    request.sort_target() == SortTarget::Key
-        && request.sort_order() != SortOrder::Descend
-        && request.min_mod_revision == 0
-        && request.max_mod_revision == 0
-        && request.min_create_revision == 0
-        && request.max_create_revision == 0
-}
-
 /// A range in pages, all of one revision.
 struct Pages {
     request: RangeRequest,
@@ -113,7 +103,8 @@ struct Pages {
 }
 
 impl Pages {
-    fn new(request: RangeRequest) -> Self {
+    fn new(mut request: RangeRequest) -> Self {
+        request.set_sort_target(SortTarget::Key);
         Self { limit: request.limit, request, keys: FIRST_KEYS, sent: 0 }
     }
 

@@ -63,8 +63,8 @@ impl View<'_> {
             _ if request.count_only => 0,
             0 => usize::MAX,
             // One more, to know whether there is more; all of them when order or choice depend
-            // on all.
-            limit if order == Order::Keys && !filters(request) => limit.saturating_add(1),
+            // on all. Without an order, only the first are sorted, as etcd does.
+            limit if is_default_order(request) && !filters(request) => limit.saturating_add(1),
             _ => usize::MAX,
         };
         let mut count = 0;
@@ -133,7 +133,17 @@ impl Order {
     }
 }
 
-fn filters(request: &RangeRequest) -> bool {
+/// Whether a request wants keys as they lie.
+pub(crate) fn is_default_order(request: &RangeRequest) -> bool {
+    match request.sort_order() {
+        SortOrder::None => true,
+        SortOrder::Ascend => request.sort_target() == SortTarget::Key,
+        SortOrder::Descend => false,
+    }
+}
+
+/// Whether a request leaves out keys by their revisions.
+pub(crate) fn filters(request: &RangeRequest) -> bool {
     request.min_mod_revision != 0
         || request.max_mod_revision != 0
         || request.min_create_revision != 0
