@@ -64,8 +64,8 @@ fn write(out: &mut String, ty: Option<Ty<'_>>, value: &Value, touched: Option<&S
         Value::Object(map) => {
             let mut keys: Vec<&String> = map.keys().collect();
             keys.sort();
-            if !sorted && let Some(s) = ty.and_then(Ty::as_struct) {
-                keys.sort_by_key(|key| place(s, key));
+            if !sorted && let Some((ty, s)) = ty.and_then(|ty| Some((ty, ty.as_struct()?))) {
+                keys.sort_by_key(|key| place(ty, s, key));
             }
             out.push('{');
             for (at, key) in keys.into_iter().enumerate() {
@@ -106,7 +106,7 @@ const CONTAINER: [(&str, u32); 6] = [
 
 /// Where a field stands in its type, in tenths: kind and apiVersion first, then by protobuf number,
 /// which follows the order of declaration almost everywhere.
-fn place(s: &Struct, key: &str) -> u32 {
+fn place(ty: Ty<'_>, s: &Struct, key: &str) -> u32 {
     match key {
         "kind" if s.field("metadata").is_some() => return 0,
         "apiVersion" if s.field("metadata").is_some() => return 1,
@@ -119,7 +119,9 @@ fn place(s: &Struct, key: &str) -> u32 {
     }
     let number = s.members.iter().find(|(_, member)| match member {
         Member::Field(at) => s.fields.get(*at).is_some_and(|field| field.json == key),
-        Member::Embed(_) => false,
+        Member::Embed(at) => {
+            s.embeds.get(*at).is_some_and(|embed| ty.at(embed.ty).child(key).is_some())
+        }
     });
     number.map_or(u32::MAX, |(number, _)| number * 10)
 }
