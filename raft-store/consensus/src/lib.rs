@@ -38,7 +38,7 @@ pub use config::{
 pub use error::Error;
 pub use handle::Handle;
 pub use machine::{Entry, LeaderService, Payload, StateMachine};
-pub use node::{start, start_on};
+pub use node::{listen, start, start_on};
 pub use propose::{MAX_PROPOSAL, PROPOSE_TIMEOUT};
 pub use status::{Role, Status};
 

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
+    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc,
@@ -44,6 +45,8 @@ use crate::{
 const MESSAGE_ENTRIES: u64 = 1024;
 /// Deaths that a slow listener may miss.
 const DEATHS: usize = 64;
+/// How long a predecessor may keep the address.
+const BIND_PATIENCE: Duration = Duration::from_secs(3);
 /// Name of the note that says whose data this is.
 const IDENTITY: &str = "identity";
 
@@ -85,11 +88,24 @@ pub async fn start(
     service: Arc<dyn LeaderService>,
     shutdown: Shutdown,
 ) -> Result<Handle, Error> {
-    let address = config.listen_peer;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::io(format!("listening for peers on {address}"), source))?;
+    let listener = listen(config.listen_peer).await?;
     start_on(listener, config, machine, service, shutdown).await
+}
+
+/// Listens for members, waiting a little for a predecessor that still has the address.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    let deadline = Instant::now() + BIND_PATIENCE;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(source) => {
+                return Err(Error::io(format!("listening for peers on {address}"), source));
+            }
+        }
+    }
 }
 
 /// Starts a member on a socket that is already listening.

@@ -29,11 +29,7 @@ pub(crate) struct Inner {
 /// Starts a member on its configured peer address. Returns as soon as it runs, which is before
 /// it has found a leader.
 pub async fn start(config: Config, shutdown: Shutdown) -> Result<Handle, Error> {
-    let address = config.listen_peer;
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.map_err(|error| {
-        Error::Start(format!("listening for peers on {address}: {error}"))
-    })?;
+    let listener = consensus::listen(config.listen_peer).await?;
     start_on(listener, config, shutdown).await
 }
 

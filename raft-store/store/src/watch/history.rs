@@ -68,8 +68,10 @@ fn event(
         return Ok(None);
     }
     kv.mod_revision = revision;
+    // What was before can be asked for only where it can be read.
+    let is_known = revision > state.compacted();
     let prev = match state.index.get(&kv.key, revision - 1) {
-        Some(found) if spec.prev_kv => match view::newest(state).value(&found) {
+        Some(found) if spec.prev_kv && is_known => match view::newest(state).value(&found) {
             Ok(prev) => Some(prev),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
