@@ -26,6 +26,8 @@ pub mod validation;
 
 pub mod warnings;
 
+pub mod go_text;
+
 pub mod patch;
 
 pub mod discovery;

@@ -7,7 +7,7 @@ use super::{
     pod::{Holder, node_selector_terms, source},
     volume_claim::access_modes,
 };
-use crate::{meta, quantity::Quantity};
+use crate::{go_text, meta, quantity::Quantity};
 
 /// A new volume.
 pub(in crate::validation) fn create(object: &Value, errors: &mut Errors) {
@@ -132,7 +132,9 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
     let path = Path::new("spec");
     if bare(now) != bare(before) {
         let why = "spec.persistentvolumesource is immutable after creation";
-        errors.forbidden(&path.child("persistentvolumesource"), why);
+        let kind = "io.k8s.api.core.v1.PersistentVolumeSource";
+        let change = go_text::difference(kind, before, now);
+        errors.forbidden(&path.child("persistentvolumesource"), &format!("{why}{change}"));
     }
     let mode = Path::new("volumeMode");
     errors.immutable(&mode, get(now, "volumeMode"), get(before, "volumeMode"));

@@ -6,7 +6,7 @@ use super::super::{
     check::{Errors, Path, at, get, has, list, text, texts},
     selectors::{Strictness, label_selector},
 };
-use crate::{meta, quantity::Quantity};
+use crate::{go_text, meta, quantity::Quantity};
 
 /// How a volume may be mounted.
 pub(super) const ACCESS_MODES: [&str; 4] =
@@ -48,7 +48,9 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
     if bare != *before {
         let why = "spec is immutable after creation except resources.requests and \
                    volumeAttributesClassName for bound claims";
-        errors.forbidden(&path, why);
+        let kind = "io.k8s.api.core.v1.PersistentVolumeClaimSpec";
+        let change = go_text::difference(kind, before, &bare);
+        errors.forbidden(&path, &format!("{why}{change}"));
     }
     shrunk(new, old, errors);
     if has(before, "volumeMode") {

@@ -103,7 +103,8 @@ fn check_spec(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
                     `spec.tolerations` (only additions to existing tolerations),\
                     `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was \
                     previously negative)";
-        errors.push(FieldError::forbidden("spec", text));
+        let change = api::go_text::difference("io.k8s.api.core.v1.PodSpec", before, &masked);
+        errors.push(FieldError::forbidden("spec", &format!("{text}{change}")));
     }
 }
 
