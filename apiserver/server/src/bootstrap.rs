@@ -1,14 +1,15 @@
 //! What a fresh cluster contains: namespaces, roles, priority classes, flow schemas and so on, written together
 //! in as few transactions as the store takes, by whichever replica is first.
 //!
-//! An object that is there already is left alone, whatever it says; one that was deleted comes back at the next
-//! start of a replica.
+//! An object that is there already is left alone, whatever it says, except that roles and their bindings get back
+//! what was taken from them; an object that was deleted comes back at the next start of a replica.
 
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::access::rules::Rule;
 use crate::apiservers;
 use crate::document;
 use crate::fields;
@@ -52,15 +53,22 @@ async fn once(server: &Server) -> Result<usize, Error> {
     server.storage.barrier().await?;
     let mut missing = Vec::new();
     for (key, value) in objects(server) {
-        if server.storage.get(&key).await?.item.is_none() {
-            missing.push((key, value));
+        match server.storage.get(&key).await?.item {
+            None => missing.push((key, value, 0)),
+            Some(item) => {
+                let mended = mend(&item.value, &value);
+                missing.extend(mended.map(|value| (key, value, item.revision)));
+            }
         }
     }
     let written = missing.len();
     for batch in missing.chunks(BATCH) {
         let txn = Txn {
-            compares: batch.iter().map(|(key, _)| Compare::Revision(key.clone(), 0)).collect(),
-            puts: batch.iter().map(|(key, value)| (key.clone(), value.clone(), 0)).collect(),
+            compares: batch
+                .iter()
+                .map(|(key, _, revision)| Compare::Revision(key.clone(), *revision))
+                .collect(),
+            puts: batch.iter().map(|(key, value, _)| (key.clone(), value.clone(), 0)).collect(),
             deletes: Vec::new(),
         };
         if let Outcome::Failed(_) = server.storage.txn(txn).await? {
@@ -68,6 +76,39 @@ async fn once(server: &Server) -> Result<usize, Error> {
         }
     }
     Ok(written)
+}
+
+/// Annotation of roles and bindings that the server keeps whole.
+const AUTO_UPDATE: &str = "/metadata/annotations/rbac.authorization.kubernetes.io~1autoupdate";
+
+/// A role or binding with what it lacks of what it should have; `None` if nothing, or if it is to be left alone.
+fn mend(stored: &[u8], wanted: &[u8]) -> Option<bytes::Bytes> {
+    let (mut object, wanted): (Value, Value) =
+        (serde_json::from_slice(stored).ok()?, serde_json::from_slice(wanted).ok()?);
+    let rbac = fields::text(&wanted, "/apiVersion").starts_with("rbac.authorization.k8s.io/");
+    let aggregated = fields::has(&wanted, "/aggregationRule");
+    if !rbac || aggregated || fields::text(&object, AUTO_UPDATE) == "false" {
+        return None;
+    }
+    let held = Rule::all(&object);
+    let rules = fields::list(&wanted, "/rules").iter();
+    let lost = |rule: &&Value| {
+        Rule::read(rule).pieces().iter().any(|piece| Rule::missing(piece, &held).is_some())
+    };
+    let rules: Vec<Value> = rules.filter(lost).cloned().collect();
+    let subjects = fields::list(&object, "/subjects");
+    let lost = fields::list(&wanted, "/subjects").iter().filter(|one| !subjects.contains(one));
+    let subjects: Vec<Value> = lost.cloned().collect();
+    if rules.is_empty() && subjects.is_empty() {
+        return None;
+    }
+    for (path, mut lost) in [("/rules", rules), ("/subjects", subjects)] {
+        if !lost.is_empty() {
+            lost.splice(0..0, fields::list(&object, path).iter().cloned());
+            fields::set(&mut object, path, lost);
+        }
+    }
+    Some(document::encode(&object))
 }
 
 type Stored = (bytes::Bytes, bytes::Bytes);
@@ -195,4 +236,30 @@ fn canonical(kind: &Kind, object: Value) -> Value {
     fields::set(&mut object, "/apiVersion", gvk.api_version());
     fields::set(&mut object, "/kind", gvk.kind);
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_gets_back_what_it_lost() {
+        let rule = |resource: &str| {
+            json!({"apiGroups": [""], "resources": [resource], "verbs": ["get"]})
+        };
+        let role = |rules: Vec<Value>| {
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": rules})
+        };
+        let wanted = role(vec![rule("pods"), rule("nodes")]).to_string();
+        let cut = role(vec![rule("nodes"), rule("secrets")]).to_string();
+        let mended = mend(cut.as_bytes(), wanted.as_bytes()).expect("a rule was missing");
+        let mended: Value = serde_json::from_slice(&mended).expect("JSON");
+        let rules = vec![rule("nodes"), rule("secrets"), rule("pods")];
+        assert_eq!(mended["rules"], Value::from(rules));
+        assert!(mend(mended.to_string().as_bytes(), wanted.as_bytes()).is_none());
+        let mut kept = role(vec![]);
+        kept["metadata"] =
+            json!({"annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}});
+        assert!(mend(kept.to_string().as_bytes(), wanted.as_bytes()).is_none());
+    }
 }

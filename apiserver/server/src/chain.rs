@@ -313,7 +313,7 @@ fn check_shape(
     if info.verb == "watch" && *method != http::Method::GET {
         return Err(rest::not_allowed());
     }
-    if info.verb == "watch" && !info.subresource.is_empty() {
+    if info.verb == "proxy" || (info.verb == "watch" && !info.subresource.is_empty()) {
         return Err(no_such_resource());
     }
     if !info.rest.is_empty() && info.subresource != "proxy" {
@@ -335,9 +335,8 @@ fn check_shape(
     if resource.namespaced && info.namespace.is_empty() && named {
         return Err(no_such_resource());
     }
-    let in_path = info.path.trim_matches('/').split('/').count();
     let has_name = named || (info.verb == "create" && !info.name.is_empty());
-    if info.verb == "create" && has_name && in_path > 0 {
+    if info.verb == "create" && has_name {
         return Err(rest::not_allowed());
     }
     if resource.namespaced && info.namespace.is_empty() && info.verb == "create" {

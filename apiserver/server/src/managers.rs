@@ -60,6 +60,7 @@ const KEEP_METADATA: [&str; 3] =
 pub fn door(kind: &Kind, subresource: &str) -> Door {
     match subresource {
         // What a signing request asks for is the server's to write.
+        "" if kind.is("certificates.k8s.io", "certificatesigningrequests") => Door::OnlyMetadata,
         _ if kind.is("certificates.k8s.io", "certificatesigningrequests") => Door::Status,
         "status" if kind.is("apps", "deployments") => Door::StatusWithoutLabels,
         "status" if kind.is_built_in() && !KEEP_METADATA.contains(&kind.resource.group) => {

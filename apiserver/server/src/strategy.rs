@@ -44,8 +44,12 @@ pub enum Generation {
     Fixed,
     /// When anything but metadata and status changes.
     Spec,
-    /// Then, and when annotations change.
+    /// Then, but a new object has none.
+    SpecLater,
+    /// When anything but metadata and status changes, and when annotations change.
     SpecAndAnnotations,
+    /// When anything but metadata and status changes, and when labels change.
+    SpecAndLabels,
 }
 
 /// What a kind does that a row can say.

@@ -36,6 +36,8 @@ pub enum Door {
     StatusWithoutLabels,
     /// The status subresource of a kind that leaves all but the status alone.
     OnlyStatus,
+    /// The object itself, of a kind whose spec is the server's to write: all but metadata is left alone.
+    OnlyMetadata,
 }
 
 impl Door {
@@ -46,6 +48,10 @@ impl Door {
             Self::Whole => return set.clone(),
             Self::Main => closed.insert_fields(&["status"]),
             Self::Status => closed.insert_fields(&["spec"]),
+            Self::OnlyMetadata => {
+                closed.insert_fields(&["spec"]);
+                closed.insert_fields(&["status"]);
+            }
             Self::StatusWithoutLabels => {
                 closed.insert_fields(&["spec"]);
                 closed.insert_fields(&["metadata", "labels"]);

@@ -42,7 +42,7 @@ impl Plugin for CertificateApproval {
 }
 
 /// Whether the user has the verb for the signer, or for all signers of its domain.
-async fn may(review: &Review<'_>, verb: &str, signer: &str) -> bool {
+pub(super) async fn may(review: &Review<'_>, verb: &str, signer: &str) -> bool {
     let domain = signer.split('/').next().unwrap_or_default();
     let wildcard = format!("{domain}/*");
     for name in [signer, &wildcard] {

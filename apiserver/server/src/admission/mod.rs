@@ -7,6 +7,8 @@
 //! Absent on purpose: webhooks and policies, which are plugins of the same table once they exist.
 
 mod certificate_approval;
+mod certificate_subject_restriction;
+mod cluster_trust_bundle_attest;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
@@ -90,6 +92,8 @@ pub const PLUGINS: &[&dyn Plugin] = &[
     &persistent_volume_claim_resize::PersistentVolumeClaimResize,
     &runtime_class::RuntimeClass,
     &certificate_approval::CertificateApproval,
+    &cluster_trust_bundle_attest::ClusterTrustBundleAttest,
+    &certificate_subject_restriction::CertificateSubjectRestriction,
     &default_ingress_class::DefaultIngressClass,
     &pod_topology_labels::PodTopologyLabels,
 ];

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod certificates;
 pub mod coordination;
 pub mod core;
+pub mod discovery;
 pub mod rbac;
 pub mod scheduling;
 
@@ -35,7 +36,7 @@ static CSI_NODE: Plain =
     Plain(Rules { unconditional_update: false, returns_deleted: true, ..Rules::DEFAULT });
 /// Generation of a CSIDriver.
 static CSI_DRIVER: Plain = Plain(Rules {
-    generation: Generation::Spec,
+    generation: Generation::SpecLater,
     returns_deleted: true,
     unconditional_update: false,
     ..Rules::DEFAULT
@@ -74,7 +75,7 @@ pub static STRATEGIES: &[Row] = &[
     Row("batch", "jobs", &batch::job::Job),
     Row("certificates.k8s.io", "certificatesigningrequests", &certificates::SigningRequest),
     Row("coordination.k8s.io", "leases", &coordination::lease::Lease),
-    Row("discovery.k8s.io", "endpointslices", &SPEC),
+    Row("discovery.k8s.io", "endpointslices", &discovery::EndpointSlice),
     Row("events.k8s.io", "events", &EVENT),
     Row("flowcontrol.apiserver.k8s.io", "flowschemas", &SPEC),
     Row("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", &SPEC),

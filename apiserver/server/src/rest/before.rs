@@ -83,7 +83,7 @@ pub fn create(ctx: &Ctx<'_>, object: &mut Value) -> Result<(), Status> {
     if ctx.kind.has_status() && !rules.keeps_status {
         fields::remove(object, "/status");
     }
-    if rules.generation != Generation::Never {
+    if !matches!(rules.generation, Generation::Never | Generation::SpecLater) {
         fields::set(object, "/metadata/generation", 1);
     }
     ctx.kind.strategy.prepare_create(ctx, object);
@@ -150,10 +150,12 @@ fn counts(generation: Generation, new: &Value, old: &Value) -> bool {
     if matches!(generation, Generation::Never | Generation::Fixed) {
         return false;
     }
-    let annotations = "/metadata/annotations";
-    if generation == Generation::SpecAndAnnotations
-        && new.pointer(annotations) != old.pointer(annotations)
-    {
+    let also = match generation {
+        Generation::SpecAndAnnotations => "/metadata/annotations",
+        Generation::SpecAndLabels => "/metadata/labels",
+        _ => "/spec",
+    };
+    if new.pointer(also) != old.pointer(also) {
         return true;
     }
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return false };

@@ -89,6 +89,7 @@ impl Pick {
 fn value(object: &Value, path: &str) -> String {
     let path = match path {
         "spec.host" => "spec.nodeName",
+        "status.successful" => "status.succeeded",
         "status.podIPs" => return addresses(object),
         "source" | "deprecatedSource" => return source(object),
         _ => path,

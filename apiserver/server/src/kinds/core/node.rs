@@ -14,6 +14,7 @@ impl Strategy for Node {
     }
 
     fn prepare_create(&self, _ctx: &Ctx<'_>, object: &mut Value) {
+        fields::remove(object, "/spec/configSource");
         allocatable(object);
     }
 
@@ -26,6 +27,9 @@ impl Strategy for Node {
         }
         if fields::text(object, "/spec/providerID").is_empty() {
             fields::copy(object, old, "/spec/providerID");
+        }
+        if !fields::has(old, "/spec/configSource") {
+            fields::remove(object, "/spec/configSource");
         }
         allocatable(object);
     }

@@ -51,8 +51,8 @@ impl Strategy for Service {
         advice(object)
     }
 
-    fn validate(&self, _ctx: &Ctx<'_>, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let mut errors = Vec::new();
+    fn validate(&self, ctx: &Ctx<'_>, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = foreign_family(ctx, object, old);
         let Some(old) = old else { return errors };
         let (new_ip, old_ip) = (cluster_ip(object), cluster_ip(old));
         let both = kind(object) != "ExternalName" && kind(old) != "ExternalName";
@@ -85,6 +85,29 @@ impl Strategy for Service {
             }
         })
     }
+}
+
+/// A family that the cluster has no addresses of; only a headless Service without a selector may say so.
+fn foreign_family(ctx: &Ctx<'_>, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let path = "/spec/ipFamilies";
+    let same = old.is_some_and(|old| old.pointer(path) == object.pointer(path));
+    if same || kind(object) == "ExternalName" || (cluster_ip(object) == NONE && !selects(object)) {
+        return Vec::new();
+    }
+    let own = if ctx.server.config.service_cidr.addr().is_ipv4() { "IPv4" } else { "IPv6" };
+    let families = fields::texts(object, path).into_iter().enumerate();
+    let foreign = families.filter(|(_, family)| *family != own && matches!(*family, "IPv4" | "IPv6"));
+    let refuse = |(at, family): (usize, &str)| {
+        let path = format!("spec.ipFamilies[{at}]");
+        FieldError::invalid(&path, family, "not configured on this cluster")
+    };
+    foreign.map(refuse).collect()
+}
+
+/// Whether the Service has a selector that says something.
+fn selects(object: &Value) -> bool {
+    let selector = object.pointer("/spec/selector").and_then(Value::as_object);
+    selector.is_some_and(|selector| !selector.is_empty())
 }
 
 /// `spec.type`.
@@ -142,10 +165,8 @@ fn families(object: &mut Value) {
     if kind(object) == "ExternalName" {
         return;
     }
-    let selector = object.pointer("/spec/selector").and_then(Value::as_object);
-    let selective = selector.is_some_and(|selector| !selector.is_empty());
     if !fields::has(object, "/spec/ipFamilies") {
-        let both = cluster_ip(object) == NONE && !selective;
+        let both = cluster_ip(object) == NONE && !selects(object);
         let families = if both { vec!["IPv4", "IPv6"] } else { vec!["IPv4"] };
         fields::set(object, "/spec/ipFamilies", families);
     }

@@ -13,6 +13,8 @@ use crate::strategy::Ctx;
 
 /// Guesses before every port is tried in turn.
 const GUESSES: usize = 64;
+/// What is said of a port that another has.
+const TAKEN: &str = "provided port is already allocated";
 
 /// Ports that an update leaves out are taken from the old object, by name or number.
 pub(super) fn keep(object: &mut Value, old: &Value) {
@@ -50,11 +52,14 @@ pub(super) async fn settle(
 ) -> Result<(), Status> {
     let held = old.map(owned).unwrap_or_default();
     if takes_ports(new) {
-        let mut taken = BTreeSet::new();
+        let (mut taken, mut named) = (BTreeSet::new(), BTreeSet::new());
         let name = fields::text(new, "/metadata/name").to_owned();
         for (at, port) in fields::list_mut(new, "/spec/ports").iter_mut().enumerate() {
             let number = fields::integer(port, "/nodePort").unwrap_or(0);
             if number != 0 {
+                if !named.insert((number, fields::text(port, "/protocol").to_owned())) {
+                    return Err(refused(&name, at, number, TAKEN));
+                }
                 if !held.contains(&number) && !taken.contains(&number) {
                     check_free(ctx, &name, at, number).await?;
                 }
@@ -133,13 +138,17 @@ async fn check_free(ctx: &Ctx<'_>, name: &str, at: usize, number: i64) -> Result
             "provided port is not in the valid range. The range of valid ports is {low}-{high}"
         )
     } else if !is_free(ctx, number).await? {
-        "provided port is already allocated".to_owned()
+        TAKEN.to_owned()
     } else {
         return Ok(());
     };
+    Err(refused(name, at, number, &text))
+}
+
+/// 422 about a port's number.
+fn refused(name: &str, at: usize, number: i64, why: &str) -> Status {
     let path = format!("spec.ports[{at}].nodePort");
-    let errors = vec![FieldError::invalid(&path, number, &text)];
-    Err(Status::invalid("", "Service", name, errors))
+    Status::invalid("", "Service", name, vec![FieldError::invalid(&path, number, why)])
 }
 
 /// A port that nobody holds now. If two writers guess the same, one transaction fails and guesses again.
