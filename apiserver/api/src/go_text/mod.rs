@@ -132,4 +132,36 @@ mod tests {
              null,\n"
         );
     }
+
+    #[test]
+    fn lines_of_a_pod_are_counted_as_the_original_counts_them() {
+        let pod = |seconds: u32| {
+            json!({
+                "containers": [{
+                    "image": "x", "imagePullPolicy": "Always", "name": "c", "resources": {},
+                    "terminationMessagePath": "/dev/termination-log",
+                    "terminationMessagePolicy": "File",
+                    "volumeMounts": [{"mountPath": "/var/run", "name": "v", "readOnly": true}],
+                }],
+                "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "securityContext": {},
+                "terminationGracePeriodSeconds": seconds,
+                "volumes": [{"name": "v", "projected": {"defaultMode": 420, "sources": [
+                    {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                    {"configMap": {"name": "r", "items": [{"key": "c", "path": "c"}]}},
+                    {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {
+                        "apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+                ]}}],
+            })
+        };
+        let shown = difference("io.k8s.api.core.v1.PodSpec", &pod(5), &pod(30));
+        let all = lines(registry().find("io.k8s.api.core.v1.PodSpec").expect("known"), &pod(5));
+        assert!(
+            shown.starts_with(
+                "\n@@ -139,7 +139,7 @@\n  ],\n  \"EphemeralContainers\": null,\n  \
+                 \"RestartPolicy\": \"Always\",\n- \"TerminationGracePeriodSeconds\": 5,\n"
+            ),
+            "{shown}\n{}",
+            all.join("\n")
+        );
+    }
 }
