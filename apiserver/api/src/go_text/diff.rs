@@ -4,7 +4,7 @@
 const AROUND: usize = 3;
 
 /// Pairs of lines that are worth a comparison.
-const MOST: usize = 1 << 22;
+const MOST: usize = 1 << 20;
 
 /// A run of lines that are the same, or not.
 struct Run {
@@ -94,37 +94,48 @@ fn runs(old: &[String], new: &[String]) -> Vec<Run> {
         add(true, (old.len() - tail, new.len() - tail), (tail, tail));
         return runs;
     }
-    let longest = table(a, b);
     let (mut i, mut j) = (0, 0);
-    while i < a.len() || j < b.len() {
-        let at = (head + i, head + j);
-        if i < a.len() && j < b.len() && a[i] == b[j] {
-            add(true, at, (1, 1));
-            i += 1;
-            j += 1;
-        } else if j >= b.len() || i < a.len() && longest[i + 1][j] >= longest[i][j + 1] {
-            add(false, at, (1, 0));
-            i += 1;
-        } else {
-            add(false, at, (0, 1));
-            j += 1;
-        }
+    let mut found = Vec::new();
+    matches(a, b, (0, 0), &mut found);
+    found.push((a.len(), b.len(), 0));
+    for (from, to, count) in found {
+        add(false, (head + i, head + j), (from - i, to - j));
+        add(true, (head + from, head + to), (count, count));
+        (i, j) = (from + count, to + count);
     }
     add(true, (old.len() - tail, new.len() - tail), (tail, tail));
     runs
 }
 
-/// How many lines two ends can have in common.
-fn table(a: &[String], b: &[String]) -> Vec<Vec<u32>> {
-    let mut out = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in (0..a.len()).rev() {
-        for j in (0..b.len()).rev() {
-            out[i][j] = if a[i] == b[j] {
-                out[i + 1][j + 1] + 1
-            } else {
-                out[i + 1][j].max(out[i][j + 1])
-            };
-        }
+/// Blocks that both have, in order: the longest first of all, then those before and after it. The
+/// original finds them like that, which is not always the most that both have.
+fn matches(a: &[String], b: &[String], at: (usize, usize), out: &mut Vec<(usize, usize, usize)>) {
+    let (from, to, count) = longest(a, b);
+    if count == 0 {
+        return;
     }
-    out
+    matches(&a[..from], &b[..to], at, out);
+    out.push((at.0 + from, at.1 + to, count));
+    let (i, j) = (from + count, to + count);
+    matches(&a[i..], &b[j..], (at.0 + i, at.1 + j), out);
+}
+
+/// The first of the longest blocks that both have: where in each, and its length.
+fn longest(a: &[String], b: &[String]) -> (usize, usize, usize) {
+    let mut best = (0, 0, 0);
+    let mut above = vec![0; b.len() + 1];
+    for (i, line) in a.iter().enumerate() {
+        let mut row = vec![0; b.len() + 1];
+        for (j, other) in b.iter().enumerate() {
+            if line == other {
+                let count = above[j] + 1;
+                row[j + 1] = count;
+                if count > best.2 {
+                    best = (i + 1 - count, j + 1 - count, count);
+                }
+            }
+        }
+        above = row;
+    }
+    best
 }

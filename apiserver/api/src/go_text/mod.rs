@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     codec::zero,
-    facts::{Field, Node, Scalar, Ty, registry},
+    facts::{Node, Scalar, Struct, Ty, registry},
 };
 
 /// The difference between two values of a type (`io.k8s.api.core.v1.PodSpec`), each hunk after a
@@ -18,79 +18,116 @@ pub fn difference(type_name: &str, old: &Value, new: &Value) -> String {
     diff::unified(&lines(ty, old), &lines(ty, new))
 }
 
+/// A value of a type on one line, as Go shows it in errors; null for a type that is unknown.
+pub(crate) fn shown(type_name: &str, value: &Value) -> String {
+    let Some(ty) = registry().find(type_name) else { return "null".to_owned() };
+    let mut out = Text { lines: vec![String::new()], broken: false };
+    out.value(ty, value, false, 0);
+    out.lines.concat()
+}
+
 fn lines(ty: Ty<'_>, value: &Value) -> Vec<String> {
-    let mut out = vec![String::new()];
-    show(ty, value, false, 0, &mut out);
+    let mut out = Text { lines: vec![String::new()], broken: true };
+    out.value(ty, value, false, 0);
+    out.lines
+}
+
+/// JSON being written.
+struct Text {
+    lines: Vec<String>,
+    /// Whether each part has a line of its own.
+    broken: bool,
+}
+
+/// One part within braces or brackets.
+struct Part<'a> {
+    key: Option<String>,
+    ty: Ty<'a>,
+    value: &'a Value,
+    pointer: bool,
+}
+
+impl Text {
+    fn write(&mut self, text: &str) {
+        if let Some(line) = self.lines.last_mut() {
+            line.push_str(text);
+        }
+    }
+
+    fn line(&mut self, depth: usize) {
+        if self.broken {
+            self.lines.push(" ".repeat(depth));
+        }
+    }
+
+    fn value(&mut self, ty: Ty<'_>, value: &Value, pointer: bool, depth: usize) {
+        match (ty.node(), value) {
+            (Node::Struct(s), value) if !(pointer && value.is_null()) => {
+                self.group(['{', '}'], parts(ty, s, value), depth);
+            }
+            (Node::List(list), Value::Array(items)) => {
+                let ty = ty.at(list.elem);
+                let parts = items.iter().map(|value| Part { key: None, ty, value, pointer: false });
+                self.group(['[', ']'], parts.collect(), depth);
+            }
+            (Node::Map(map), Value::Object(entries)) if !entries.is_empty() => {
+                let ty = ty.at(map.value);
+                let mut entries: Vec<_> = entries.iter().collect();
+                entries.sort_by_key(|entry| entry.0);
+                let parts = entries.into_iter().map(|(key, value)| {
+                    let key = Some(quoted(&key.as_str().into()));
+                    Part { key, ty, value, pointer: false }
+                });
+                self.group(['{', '}'], parts.collect(), depth);
+            }
+            (Node::Scalar(Scalar::Any | Scalar::Json | Scalar::RawExtension), value) => {
+                self.write(&quoted(value));
+            }
+            (Node::Scalar(_), Value::Null) if !pointer => self.write(&quoted(&zero(ty))),
+            (Node::Scalar(_), value) => self.write(&quoted(value)),
+            _ => self.write("null"),
+        }
+    }
+
+    fn group(&mut self, ends: [char; 2], parts: Vec<Part<'_>>, depth: usize) {
+        self.write(&ends[0].to_string());
+        let count = parts.len();
+        for (at, part) in parts.into_iter().enumerate() {
+            self.line(depth + 1);
+            if let Some(key) = part.key {
+                self.write(&key);
+                self.write(if self.broken { ": " } else { ":" });
+            }
+            self.value(part.ty, part.value, part.pointer, depth + 1);
+            if at + 1 < count {
+                self.write(",");
+            }
+        }
+        if count > 0 {
+            self.line(depth);
+        }
+        self.write(&ends[1].to_string());
+    }
+}
+
+/// The fields of a struct. What is the same in all versions has JSON's names within Go too, and
+/// leaves out what is empty; an object's metadata is inlined.
+fn parts<'a>(ty: Ty<'a>, s: &'a Struct, value: &'a Value) -> Vec<Part<'a>> {
+    let general = ty.name().starts_with("io.k8s.apimachinery.");
+    let mut out = Vec::new();
+    for field in names::ordered(ty, s) {
+        let json = field.json.as_ref();
+        let under = ty.at(field.ty);
+        let inner = value.get(json);
+        if let (true, Some(s)) = (json == "metadata", under.as_struct()) {
+            out.extend(parts(under, s, inner.unwrap_or(&Value::Null)));
+        } else if !general || inner.is_some_and(|inner| !inner.is_null()) {
+            let name = if general { json.to_owned() } else { names::go_name(ty, field) };
+            let (value, pointer) = (inner.unwrap_or(&Value::Null), field.pointer);
+            out.push(Part { key: Some(format!("{name:?}")), ty: under, value, pointer });
+        }
+    }
     out
-}
-
-/// Writes to the end of the last line, and more lines if it must.
-fn write(out: &mut [String], text: &str) {
-    if let Some(line) = out.last_mut() {
-        line.push_str(text);
-    }
-}
-
-fn show(ty: Ty<'_>, value: &Value, pointer: bool, depth: usize, out: &mut Vec<String>) {
-    match (ty.node(), value) {
-        (Node::Struct(s), value) if !(pointer && value.is_null()) => {
-            let fields = names::ordered(ty, s);
-            let parts = fields.into_iter().map(|field| Part::Field(ty, field, value));
-            group(['{', '}'], parts.collect(), depth, out);
-        }
-        (Node::List(list), Value::Array(items)) => {
-            let parts = items.iter().map(|item| Part::Item(ty.at(list.elem), item));
-            group(['[', ']'], parts.collect(), depth, out);
-        }
-        (Node::Map(map), Value::Object(entries)) if !entries.is_empty() => {
-            let mut entries: Vec<_> = entries.iter().collect();
-            entries.sort_by_key(|entry| entry.0);
-            let parts = entries.into_iter().map(|(key, value)| {
-                Part::Entry(ty.at(map.value), key, value)
-            });
-            group(['{', '}'], parts.collect(), depth, out);
-        }
-        (Node::Scalar(Scalar::Any | Scalar::Json | Scalar::RawExtension), value) => {
-            write(out, &quoted(value));
-        }
-        (Node::Scalar(_), Value::Null) if !pointer => write(out, &quoted(&zero(ty))),
-        (Node::Scalar(_), value) => write(out, &quoted(value)),
-        _ => write(out, "null"),
-    }
-}
-
-/// One line's start within braces or brackets, and what follows.
-enum Part<'a> {
-    Field(Ty<'a>, &'a Field, &'a Value),
-    Item(Ty<'a>, &'a Value),
-    Entry(Ty<'a>, &'a str, &'a Value),
-}
-
-fn group(ends: [char; 2], parts: Vec<Part<'_>>, depth: usize, out: &mut Vec<String>) {
-    write(out, &ends[0].to_string());
-    let count = parts.len();
-    for (at, part) in parts.into_iter().enumerate() {
-        out.push(" ".repeat(depth + 1));
-        match part {
-            Part::Field(ty, field, holder) => {
-                write(out, &format!("\"{}\": ", names::go_name(ty, field)));
-                let value = holder.get(field.json.as_ref()).unwrap_or(&Value::Null);
-                show(ty.at(field.ty), value, field.pointer, depth + 1, out);
-            }
-            Part::Item(ty, value) => show(ty, value, false, depth + 1, out),
-            Part::Entry(ty, key, value) => {
-                write(out, &format!("{}: ", quoted(&key.into())));
-                show(ty, value, false, depth + 1, out);
-            }
-        }
-        if at + 1 < count {
-            write(out, ",");
-        }
-    }
-    if count > 0 {
-        out.push(" ".repeat(depth));
-    }
-    write(out, &ends[1].to_string());
 }
 
 /// JSON as Go writes it.

@@ -3,7 +3,42 @@
 use crate::facts::{Field, Struct, Ty, registry};
 
 /// Types whose fields Go has in another order than their numbers.
-const ORDERS: [(&str, &[&str]); 5] = [
+const ORDERS: [(&str, &[&str]); 7] = [
+    (
+        "PodSecurityContext",
+        &[
+            "seLinuxOptions",
+            "windowsOptions",
+            "runAsUser",
+            "runAsGroup",
+            "runAsNonRoot",
+            "supplementalGroups",
+            "supplementalGroupsPolicy",
+            "fsGroup",
+            "sysctls",
+            "fsGroupChangePolicy",
+            "seccompProfile",
+            "appArmorProfile",
+            "seLinuxChangePolicy",
+        ],
+    ),
+    (
+        "SecurityContext",
+        &[
+            "capabilities",
+            "privileged",
+            "seLinuxOptions",
+            "windowsOptions",
+            "runAsUser",
+            "runAsGroup",
+            "runAsNonRoot",
+            "readOnlyRootFilesystem",
+            "allowPrivilegeEscalation",
+            "procMount",
+            "seccompProfile",
+            "appArmorProfile",
+        ],
+    ),
     (
         "PodSpec",
         &[
@@ -174,6 +209,7 @@ pub(super) fn go_name(ty: Ty<'_>, field: &Field) -> String {
         ("iscsiI", "ISCSII"),
         ("gmsa", "GMSA"),
         ("uid", "UID"),
+        ("pkix", "PKIX"),
     ] {
         if let Some(rest) = json.strip_prefix(prefix) {
             return format!("{go}{rest}");

@@ -8,6 +8,7 @@ use super::{
     core::pod,
     metadata, selectors,
 };
+use crate::go_text;
 
 /// Label with the Job's uid.
 const UID: &str = "batch.kubernetes.io/controller-uid";
@@ -188,10 +189,14 @@ fn stays(now: &Value, before: &Value, path: &Path<'_>, errors: &mut Errors) {
             errors.invalid(&path.child("completions"), value, why);
         }
     }
-    for key in
-        ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-    {
-        errors.immutable(&path.child(key), get(now, key), get(before, key));
+    for (key, kind) in [
+        ("completionMode", ""),
+        ("podFailurePolicy", "io.k8s.api.batch.v1.PodFailurePolicy"),
+        ("backoffLimitPerIndex", ""),
+        ("managedBy", ""),
+        ("successPolicy", "io.k8s.api.batch.v1.SuccessPolicy"),
+    ] {
+        errors.stays(&path.child(key), kind, get(now, key), get(before, key));
     }
     template_stays(now, before, path, errors);
 }
@@ -233,7 +238,8 @@ fn template_stays(now: &Value, before: &Value, path: &Path<'_>, errors: &mut Err
     if suspended && get(&bare, "metadata") == get(&old, "metadata") {
         errors.immutable(&path.child("spec"), get(&bare, "spec"), get(&old, "spec"));
     } else if bare != old {
-        errors.invalid(&path, template.clone(), "field is immutable");
+        let shown = go_text::shown("io.k8s.api.core.v1.PodTemplateSpec", template);
+        errors.invalid_raw(&path, shown, "field is immutable");
     }
 }
 

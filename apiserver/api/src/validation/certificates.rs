@@ -259,8 +259,8 @@ pub(super) fn pod_request(object: &Value, errors: &mut Errors) {
 /// A changed PodCertificateRequest: what it asks for stays, and an answer is final.
 pub(super) fn pod_request_update(new: &Value, old: &Value, errors: &mut Errors) {
     if get(new, "spec") != get(old, "spec") {
-        let value = get(new, "spec").clone();
-        errors.invalid(&Path::new("spec"), value, "field is immutable");
+        let kind = "io.k8s.api.certificates.v1.PodCertificateRequestSpec";
+        errors.stays(&Path::new("spec"), kind, get(new, "spec"), get(old, "spec"));
     }
     let (now, before) = (get(new, "status"), get(old, "status"));
     if now == before {

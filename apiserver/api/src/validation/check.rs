@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     facts::{Ty, registry},
+    go_text,
     status::{FieldError, ordered},
 };
 
@@ -167,6 +168,15 @@ impl Errors {
     /// The value may not change. It is shown as null when it is no plain scalar, as upstream does.
     pub(super) fn immutable(&mut self, path: &Path<'_>, new: &Value, old: &Value) {
         if new != old {
+            self.invalid(path, new.clone(), "field is immutable");
+        }
+    }
+
+    /// The same for a struct, which is shown as Go's own.
+    pub(super) fn stays(&mut self, path: &Path<'_>, type_name: &str, new: &Value, old: &Value) {
+        if new != old && new.is_object() {
+            self.invalid_raw(path, go_text::shown(type_name, new), "field is immutable");
+        } else if new != old {
             self.invalid(path, new.clone(), "field is immutable");
         }
     }

@@ -189,4 +189,4 @@ fn what_the_original_refused_is_refused_alike() {
 }
 
 /// Recorded refusals that are alike; this number only grows.
-const AT_LEAST: usize = 509;
+const AT_LEAST: usize = 510;

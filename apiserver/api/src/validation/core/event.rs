@@ -80,19 +80,24 @@ fn described(object: &Value, new_style: bool, errors: &mut Errors) {
     }
 }
 
+fn series(object: &Value, errors: &mut Errors) {
+    let series = get(object, "series");
+    if series.is_null() {
+        return;
+    }
+    let path = Path::new("series");
+    if int(series, "count").unwrap_or(0) < 2 {
+        errors.invalid(&path.child("count"), "", "should be at least 2");
+    }
+    if !has(series, "lastObservedTime") {
+        errors.required(&path.child("lastObservedTime"), "");
+    }
+}
+
 /// What only the new form must have, and what it can't.
 fn new_only(object: &Value, errors: &mut Errors) {
     let kind = text(object, "type");
-    let series = get(object, "series");
-    if !series.is_null() {
-        let path = Path::new("series");
-        if int(series, "count").unwrap_or(0) < 2 {
-            errors.invalid(&path.child("count"), "", "should be at least 2");
-        }
-        if !has(series, "lastObservedTime") {
-            errors.required(&path.child("lastObservedTime"), "");
-        }
-    }
+    series(object, errors);
     if !has(object, "eventTime") {
         errors.required(&Path::new("eventTime"), "");
     }
@@ -128,6 +133,7 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
     } else {
         involved(new, "regarding", errors);
     }
+    series(new, errors);
     for (key, shown) in [
         ("regarding", "involvedObject"),
         ("reason", "reason"),

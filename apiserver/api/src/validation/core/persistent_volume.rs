@@ -140,40 +140,11 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
     errors.immutable(&mode, get(now, "volumeMode"), get(before, "volumeMode"));
     if has(before, "nodeAffinity") && get(now, "nodeAffinity") != get(before, "nodeAffinity") {
         let why = "field is immutable, except for updating from beta label to GA";
-        errors.invalid_raw(&Path::new("nodeAffinity"), go_affinity(get(now, "nodeAffinity")), why);
-    }
-}
-
-/// An affinity with the names that Go's own fields have.
-fn go_affinity(value: &Value) -> String {
-    match value {
-        Value::Object(map) => {
-            let order = [
-                "required",
-                "nodeSelectorTerms",
-                "matchExpressions",
-                "matchFields",
-                "key",
-                "operator",
-                "values",
-            ];
-            let is_term = map.contains_key("matchExpressions") || map.contains_key("matchFields");
-            let parts = order.iter().filter_map(|key| {
-                let value = map.get(*key);
-                let value = match value {
-                    None if is_term && key.starts_with("match") => &Value::Null,
-                    None => return None,
-                    Some(value) => value,
-                };
-                let (first, rest) = key.split_at(1);
-                Some(format!("\"{}{rest}\":{}", first.to_uppercase(), go_affinity(value)))
-            });
-            format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
-        }
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(go_affinity).collect();
-            format!("[{}]", items.join(","))
-        }
-        other => other.to_string(),
+        let kind = "io.k8s.api.core.v1.VolumeNodeAffinity";
+        let shown = match get(now, "nodeAffinity") {
+            Value::Null => "null".to_owned(),
+            affinity => go_text::shown(kind, affinity),
+        };
+        errors.invalid_raw(&Path::new("nodeAffinity"), shown, why);
     }
 }
