@@ -97,6 +97,13 @@ impl NetStreamAppend<TypeConfig> for Network {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            // The pauses between attempts lie in openraft's stream of requests: a stream opened
+            // before the first request would try a member that is away again and again.
+            let mut input = input;
+            let Some(first) = input.next().await else {
+                return Ok(Box::pin(futures::stream::empty()) as BoxStream<'s, _>);
+            };
+            let input = futures::stream::iter([first]).chain(input);
             let request = self.link.request(input.map(wire::append_request));
             let mut client = self.client(self.path);
             let limit = option.soft_ttl().max(SETUP);

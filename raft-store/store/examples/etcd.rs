@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use stdx::{Shutdown, tls::{ClientAuth, ServerTls}};
+use stdx::{
+    Shutdown,
+    tls::{ClientAuth, ServerTls},
+};
 use store::{Config, Initial, Serving};
 
 #[tokio::main]
@@ -27,8 +30,9 @@ async fn main() -> Result<()> {
     let stop = shutdown.clone();
     let member = handle.clone();
     tokio::spawn(async move {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-            .expect("signals can be watched");
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .expect("signals can be watched");
         tokio::select! {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
@@ -65,9 +69,8 @@ fn flags() -> Result<HashMap<String, String>> {
 }
 
 fn config(flags: &HashMap<String, String>) -> Result<Config> {
-    let flag = |name: &str, default: &str| {
-        flags.get(name).cloned().unwrap_or_else(|| default.to_owned())
-    };
+    let flag =
+        |name: &str, default: &str| flags.get(name).cloned().unwrap_or_else(|| default.to_owned());
     let name = flag("name", "default");
     let dir = flag("data-dir", &format!("{name}.etcd"));
     let peers = flag("listen-peer-urls", "http://127.0.0.1:2380");
@@ -84,7 +87,11 @@ fn config(flags: &HashMap<String, String>) -> Result<Config> {
         }
     }
     let millis = |name: &str, default: Duration| -> Result<Duration> {
-        Ok(flags.get(name).map(|text| text.parse()).transpose()?.map_or(default, Duration::from_millis))
+        Ok(flags
+            .get(name)
+            .map(|text| text.parse())
+            .transpose()?
+            .map_or(default, Duration::from_millis))
     };
     let defaults = Config::new(&name, dir.into(), peer);
     let tls = flags.get("cert-file").map(|cert| ServerTls {

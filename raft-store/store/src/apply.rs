@@ -1,11 +1,11 @@
 //! What each kind of log entry does to the state. Depends on nothing but the state and the entry:
 //! no clock, no chance, no setting of this member.
 
+use prost::Message as _;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionResponse, InternalRaftRequest,
     LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeResponse, alarm_request::AlarmAction,
 };
-use prost::Message as _;
 use proto::membershippb::ClusterMemberAttrSetRequest;
 
 use crate::{

@@ -19,11 +19,14 @@ pub(crate) async fn answer<B>(handle: &Handle, request: &Request<B>) -> Response
         "/readyz" => checks(handle, &query, READY).await,
         "/version" => {
             let (major, _) = VERSION.rsplit_once('.').unwrap_or((VERSION, ""));
-            json(StatusCode::OK, &serde_json::json!({
-                "etcdserver": VERSION,
-                "etcdcluster": format!("{major}.0"),
-                "storage": format!("{major}.0"),
-            }))
+            json(
+                StatusCode::OK,
+                &serde_json::json!({
+                    "etcdserver": VERSION,
+                    "etcdcluster": format!("{major}.0"),
+                    "storage": format!("{major}.0"),
+                }),
+            )
         }
         "/metrics" => {
             let mut response = text(StatusCode::OK, metrics::text(&handle.inner));
@@ -43,7 +46,8 @@ pub(crate) async fn answer<B>(handle: &Handle, request: &Request<B>) -> Response
 }
 
 const LIVE: &[&str] = &["serializable_read"];
-const READY: &[&str] = &["data_corruption", "serializable_read", "linearizable_read", "non_learner"];
+const READY: &[&str] =
+    &["data_corruption", "serializable_read", "linearizable_read", "non_learner"];
 
 /// What a query says.
 #[derive(Default)]

@@ -36,8 +36,7 @@ impl Inner {
                 is_learner: member.learner,
             }
         };
-        let mut members: Vec<_> =
-            self.consensus.status().members.into_iter().map(member).collect();
+        let mut members: Vec<_> = self.consensus.status().members.into_iter().map(member).collect();
         members.sort_by_key(|member| member.id);
         members
     }

@@ -21,7 +21,11 @@ pub(crate) fn text(inner: &Inner) -> String {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let gauge = |name, help, value| Sample { name, kind: "gauge", help, value };
     let samples = [
-        gauge("etcd_server_has_leader", "Whether a leader is known.", status.leader.is_some().into()),
+        gauge(
+            "etcd_server_has_leader",
+            "Whether a leader is known.",
+            status.leader.is_some().into(),
+        ),
         gauge("etcd_server_is_leader", "Whether this member leads.", is_leader.into()),
         gauge(
             "etcd_server_proposals_committed_total",

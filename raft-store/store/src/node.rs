@@ -7,12 +7,7 @@ use proto::etcdserverpb::ResponseHeader;
 use stdx::Shutdown;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{
-    Config, Error, Handle, lease,
-    machine::Machine,
-    quota::Size,
-    state::Cell,
-};
+use crate::{Config, Error, Handle, lease, machine::Machine, quota::Size, state::Cell};
 
 /// What all parts of a member share.
 pub(crate) struct Inner {

@@ -94,7 +94,13 @@ impl Generator {
             _ => {
                 let (key, range_end) = (self.key(), self.end());
                 let (limit, revision) = (self.below(5), self.revision(now));
-                Request::Stream(RangeRequest { key, range_end, limit, revision, ..Default::default() })
+                Request::Stream(RangeRequest {
+                    key,
+                    range_end,
+                    limit,
+                    revision,
+                    ..Default::default()
+                })
             }
         }
     }
@@ -110,7 +116,8 @@ impl Generator {
         } else {
             format!("v{}", self.below(6)).into()
         };
-        let lease = if self.chance(25) && (!ignore_lease || self.chance(5)) { self.lease() } else { 0 };
+        let lease =
+            if self.chance(25) && (!ignore_lease || self.chance(5)) { self.lease() } else { 0 };
         let (key, prev_kv) = (self.key(), self.chance(40));
         PutRequest { key, value, lease, prev_kv, ignore_value, ignore_lease }
     }

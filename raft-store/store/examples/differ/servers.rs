@@ -154,10 +154,8 @@ impl Server {
             ..WatchCreateRequest::default()
         };
         let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-        let requests = futures::StreamExt::chain(
-            futures::stream::iter([request]),
-            futures::stream::pending(),
-        );
+        let requests =
+            futures::StreamExt::chain(futures::stream::iter([request]), futures::stream::pending());
         let mut answers = self.watch.watch(requests).await?.into_inner();
         let (mut events, mut last) = (Vec::new(), 0);
         while last < until {

@@ -1,13 +1,12 @@
 //! Keys and values.
 
 use futures::{StreamExt, stream::BoxStream};
+use prost::Message as _;
 use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
     PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
-    kv_server::Kv,
-    range_request::SortTarget,
+    kv_server::Kv, range_request::SortTarget,
 };
-use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::Service;

@@ -92,9 +92,8 @@ impl Maintenance for Service {
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
         let state = self.handle.inner.state().load();
-        let hash = move || {
-            hash::hash_all(&state).map_err(|error| Error::Internal(error.to_string()))
-        };
+        let hash =
+            move || hash::hash_all(&state).map_err(|error| Error::Internal(error.to_string()));
         let hash = self.blocking(hash).await?;
         Ok(Response::new(HashResponse { header: Some(self.handle.header()), hash }))
     }

@@ -21,9 +21,7 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-use crate::{
-    Error, Handle, WatchBatch, WatchEvent, WatchSpec, Watcher, watch::Tracker,
-};
+use crate::{Error, Handle, WatchBatch, WatchEvent, WatchSpec, Watcher, watch::Tracker};
 
 /// The id in answers that are about no watch, or about all.
 const NO_WATCH: i64 = -1;
@@ -260,9 +258,9 @@ impl Session {
         while events.peek().is_some() {
             let mut part = WatchResponse { header, watch_id: id, ..WatchResponse::default() };
             let mut bytes = 0;
-            while let Some(event) = events.next_if(|event| {
-                part.events.is_empty() || bytes + event.encoded_len() < limit
-            }) {
+            while let Some(event) = events
+                .next_if(|event| part.events.is_empty() || bytes + event.encoded_len() < limit)
+            {
                 bytes += event.encoded_len();
                 part.events.push(event);
             }

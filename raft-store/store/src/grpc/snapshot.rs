@@ -64,11 +64,7 @@ pub(super) async fn stream(handle: &Handle) -> Result<BoxStream<'static, Answer>
     Ok(ReceiverStream::new(answers).boxed())
 }
 
-fn send(
-    file: &Temporary,
-    header: &ResponseHeader,
-    out: &mpsc::Sender<Answer>,
-) -> io::Result<()> {
+fn send(file: &Temporary, header: &ResponseHeader, out: &mpsc::Sender<Answer>) -> io::Result<()> {
     let mut reader = File::open(&file.0)?;
     let mut remaining_bytes = reader.metadata()?.len();
     let mut hash = Sha256::new();

@@ -13,11 +13,7 @@ use crate::{Error, node::Inner, propose::Applied, request};
 const MAX_TTL: i64 = 9_000_000_000;
 
 impl Inner {
-    pub(crate) async fn lease_grant(
-        &self,
-        ttl: i64,
-        id: i64,
-    ) -> Result<LeaseGrantResponse, Error> {
+    pub(crate) async fn lease_grant(&self, ttl: i64, id: i64) -> Result<LeaseGrantResponse, Error> {
         if ttl > MAX_TTL {
             return Err(Error::LeaseTtlTooLarge);
         }

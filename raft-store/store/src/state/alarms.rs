@@ -34,8 +34,11 @@ impl Alarms {
 
     /// The alarms of a type; `None` is all.
     pub(crate) fn list(&self, kind: AlarmType) -> Vec<AlarmMember> {
-        let of_kind = self.up.iter().filter(|(up, _)| kind == AlarmType::None || *up == kind as i32);
-        of_kind.map(|(alarm, member_id)| AlarmMember { member_id: *member_id, alarm: *alarm }).collect()
+        let of_kind =
+            self.up.iter().filter(|(up, _)| kind == AlarmType::None || *up == kind as i32);
+        of_kind
+            .map(|(alarm, member_id)| AlarmMember { member_id: *member_id, alarm: *alarm })
+            .collect()
     }
 
     /// Raises an alarm.

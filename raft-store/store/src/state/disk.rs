@@ -105,8 +105,7 @@ impl Disk {
                     return Ok(Self { db, files: Files { dir, is_abandoned } });
                 }
                 Err(error)
-                    if error.as_ref().contains("lock")
-                        && std::time::Instant::now() < deadline =>
+                    if error.as_ref().contains("lock") && std::time::Instant::now() < deadline =>
                 {
                     std::thread::park_timeout(Duration::from_millis(20));
                 }

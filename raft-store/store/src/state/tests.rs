@@ -40,7 +40,8 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("trireme-state-{}-{number}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("trireme-state-{}-{number}", std::process::id()));
         let state = State::open(&dir, 1 << 20).unwrap().into();
         Self { dir, state }
     }
@@ -224,11 +225,7 @@ fn a_range_is_sorted_by_what_it_asks_for() {
     store.put("c", "1");
     store.put("a", "2");
     let by = |target: SortTarget, order: SortOrder| {
-        store.values(RangeRequest {
-            sort_target: target.into(),
-            sort_order: order.into(),
-            ..all()
-        })
+        store.values(RangeRequest { sort_target: target.into(), sort_order: order.into(), ..all() })
     };
     assert_eq!(by(SortTarget::Key, SortOrder::Descend), ["1", "3", "2"]);
     assert_eq!(by(SortTarget::Value, SortOrder::None), ["1", "2", "3"]);

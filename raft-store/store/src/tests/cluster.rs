@@ -81,7 +81,8 @@ impl Cluster {
                 Config::new(&name, dir.join(&name), listen)
             })
             .collect();
-        let initial: Vec<_> = configs.iter().map(|c| (c.name.clone(), c.peer_urls.clone())).collect();
+        let initial: Vec<_> =
+            configs.iter().map(|c| (c.name.clone(), c.peer_urls.clone())).collect();
         for config in &mut configs {
             config.initial.clone_from(&initial);
             change(config);

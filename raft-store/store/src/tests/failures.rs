@@ -17,7 +17,8 @@ async fn put_with_lease(
     value: &'static str,
     lease: i64,
 ) -> Result<i64, Error> {
-    let request = PutRequest { key: key.into(), value: value.into(), lease, ..PutRequest::default() };
+    let request =
+        PutRequest { key: key.into(), value: value.into(), lease, ..PutRequest::default() };
     handle.put(request).await.map(|response| response.header.unwrap().revision)
 }
 

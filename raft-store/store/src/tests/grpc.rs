@@ -68,15 +68,12 @@ async fn keys_are_put_and_ranged_and_errors_are_etcds() {
     assert_eq!((response.count, response.kvs[0].value.clone()), (1, "1".into()));
     let status = kv.range(RangeRequest { revision: 99, ..range }).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange);
-    assert_eq!(
-        status.message(),
-        "etcdserver: mvcc: required revision is a future revision"
-    );
+    assert_eq!(status.message(), "etcdserver: mvcc: required revision is a future revision");
     let status = kv.put(PutRequest::default()).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (
-        Code::InvalidArgument,
-        "etcdserver: key is not provided"
-    ));
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::InvalidArgument, "etcdserver: key is not provided")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

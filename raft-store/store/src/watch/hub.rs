@@ -141,9 +141,7 @@ fn leave<K: std::hash::Hash + Eq>(groups: &mut HashMap<K, Watched>, key: &K) {
 /// Whether a range is exactly the keys that begin with its first.
 fn is_prefix(key: &[u8], end: &[u8]) -> bool {
     match (key.split_last(), end.split_last()) {
-        (Some((last, key)), Some((next, end))) => {
-            key == end && last.checked_add(1) == Some(*next)
-        }
+        (Some((last, key)), Some((next, end))) => key == end && last.checked_add(1) == Some(*next),
         _ => false,
     }
 }
