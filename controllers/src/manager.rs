@@ -72,6 +72,7 @@ pub const CONTROLLERS: &[&Controller] = &[
     &network::endpoints::DEF,
     &network::endpointslice::DEF,
     &network::endpointslice_mirroring::DEF,
+    &network::servicecidr::DEF,
     &core::namespace::DEF,
     &core::serviceaccount::DEF,
     &core::serviceaccount_token::DEF,

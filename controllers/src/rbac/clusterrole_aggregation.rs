@@ -1,14 +1,22 @@
 //! Cluster roles whose rules are the union of those that their selectors choose.
 
 use crate::{
-    ctx::{Action, Ctx, Key, owned},
+    ctx::{Action, Ctx, Key},
     error::Error,
     manager::{Controller, Kind},
     selector::Selector,
     watch::Watch,
 };
-use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use client::Patch;
+use k8s_openapi::{
+    Resource,
+    api::rbac::v1::{ClusterRole, PolicyRule},
+};
+use serde_json::json;
 use std::sync::Arc;
+
+/// Who owns the rules.
+const MANAGER: &str = "clusterrole-aggregation-controller";
 
 /// The controller.
 pub(crate) const DEF: Controller = Controller {
@@ -56,9 +64,14 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     let roles = ctx.cache::<ClusterRole>();
     let Some(role) = roles.get("", &key.name) else { return Ok(Action::Done) };
     if let Some(rules) = plan(&role, &roles.list()) {
-        let mut role = owned(&role);
-        role.rules = (!rules.is_empty()).then_some(rules);
-        ctx.update(&key, &role).await?;
+        // Applied, not written: as long as no role is chosen, the rules are whoever wrote them.
+        let mut object = json!({"apiVersion": ClusterRole::API_VERSION, "kind": ClusterRole::KIND,
+            "metadata": {"name": key.name}});
+        if !rules.is_empty() {
+            object["rules"] = json!(rules);
+        }
+        let patch = Patch::Apply { manager: MANAGER.into(), force: true, object };
+        ctx.patch::<ClusterRole>(&key, &key, patch).await?;
     }
     Ok(Action::Done)
 }
@@ -67,7 +80,6 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
 mod tests {
     use super::*;
     use crate::testing::object;
-    use serde_json::json;
 
     #[test]
     fn rules_are_united_without_doubles() {
