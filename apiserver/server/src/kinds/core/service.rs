@@ -33,7 +33,7 @@ impl Strategy for Service {
         if ctx.subresource == "status" {
             return;
         }
-        if takes_address(object) && takes_address(old) {
+        if kind(object) != "ExternalName" && kind(old) != "ExternalName" {
             keep_addresses(object, old);
         }
         if takes_ports(object) && takes_ports(old) {
