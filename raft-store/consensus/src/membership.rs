@@ -28,6 +28,8 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(10);
 /// How long a leader tries to hand over.
 const TRANSFER: Duration = Duration::from_secs(2);
+/// Time after which it asks again.
+const TRANSFER_AGAIN: Duration = Duration::from_millis(200);
 /// A learner at most this many entries behind may vote.
 const IN_SYNC: u64 = 1000;
 /// Time between looks at learners that wait for their vote.
@@ -189,15 +191,20 @@ impl Inner {
         if to == self.id {
             return Ok(());
         }
-        if self.raft.trigger().transfer_leader(to).await.is_err() {
-            return Err(Error::Stopped);
-        }
+        // A follower that has not got this leader's last entry yet lets a request pass: it is made again.
+        let deadline = Instant::now() + TRANSFER;
         let mut view = self.view.clone();
-        let done = view.wait_for(|view| view.leader == Some(to));
-        match tokio::time::timeout(TRANSFER, done).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(Error::Stopped),
-            Err(_) => Err(Error::Timeout),
+        loop {
+            if self.raft.trigger().transfer_leader(to).await.is_err() {
+                return Err(Error::Stopped);
+            }
+            let done = view.wait_for(|view| view.leader == Some(to));
+            match tokio::time::timeout(TRANSFER_AGAIN, done).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(_)) => return Err(Error::Stopped),
+                Err(_) if Instant::now() >= deadline => return Err(Error::Timeout),
+                Err(_) => tracing::debug!("leadership not handed over yet, asking again"),
+            }
         }
     }
 
