@@ -329,7 +329,8 @@ mod tests {
 
     #[test]
     fn fields_v1_survives_a_round_trip() {
-        let value = json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}}},
+        let container = json!({"k:{\"name\":\"c\"}": {".": {}, "f:image": {}}});
+        let value = json!({"f:spec": {"f:containers": container,
             "f:tags": {"v:1": {}, "v:\"a\"": {}}}, "f:data": {".": {}, "f:k": {}}});
         let set = Set::from_value(&value).expect("a set");
         assert_eq!(set.to_value(), value);

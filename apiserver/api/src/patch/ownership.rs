@@ -36,7 +36,7 @@ pub enum Door {
     StatusWithoutLabels,
     /// The status subresource of a kind that leaves all but the status alone.
     OnlyStatus,
-    /// The object itself, of a kind whose spec is the server's to write: all but metadata is left alone.
+    /// The object itself, of a kind whose spec is the server's to write: only metadata passes.
     OnlyMetadata,
 }
 

@@ -140,7 +140,10 @@ mod tests {
         let touched = through_pointers(["/data/k"].into_iter());
         assert_eq!(
             document(ty, &value, &touched),
-            r#"{"apiVersion":"v1","data":{"k":5},"kind":"ConfigMap","metadata":{"name":"a","namespace":"n","uid":"u"}}"#
+            concat!(
+                r#"{"apiVersion":"v1","data":{"k":5},"kind":"ConfigMap","#,
+                r#""metadata":{"name":"a","namespace":"n","uid":"u"}}"#
+            )
         );
         let touched = through_objects(&value, &json!({"metadata": {"uid": null}}));
         assert!(

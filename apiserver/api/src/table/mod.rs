@@ -1,10 +1,10 @@
 //! Tables: what `kubectl get` prints, computed by the server.
 //!
-//! A printer turns an object into the cells of a row; [`PRINTERS`] says which kind has which. Columns
-//! come from the facts. A kind without a printer shows its name and age under those headings.
+//! A printer turns an object into the cells of a row; [`PRINTERS`] says which kind has which.
+//! Columns come from the facts. A kind without a printer shows its name and age under those headings.
 //!
-//! Cells of a row are all of the kind's, those of `-o wide` included; the client leaves some out. Ages
-//! are relative to the time that the caller passes.
+//! Cells of a row are all of the kind's, those of `-o wide` included; the client leaves some out.
+//! Ages are relative to the time that the caller passes.
 
 mod admission;
 mod apps;

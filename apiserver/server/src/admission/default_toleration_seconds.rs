@@ -1,4 +1,4 @@
-//! Pods stay on a Node that is not ready or unreachable for five minutes, unless they say otherwise.
+//! Pods stay on a Node that is not ready or unreachable for five minutes, or as long as they say.
 
 use api::status::Status;
 use async_trait::async_trait;

@@ -7,7 +7,7 @@ use crate::document;
 use crate::rest::Call;
 use crate::storage::{Range, keys};
 
-/// An object by its name; what seems missing is looked for once more when this replica has caught up.
+/// An object by its name; what seems missing is looked for again when this replica caught up.
 pub(super) async fn object(
     call: &Call,
     group: &str,

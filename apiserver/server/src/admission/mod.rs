@@ -1,8 +1,8 @@
 //! Admission: plugins that complete new objects, and refuse what the cluster's own state forbids.
 //!
 //! Each plugin is one file and one row of [`PLUGINS`]. A request passes the table twice: `mutate`
-//! before the kind's strategy and validation, `validate` after them; a plugin takes part in either or
-//! both. The order is upstream's, and it matters: later plugins see what earlier ones added.
+//! before the kind's strategy and validation, `validate` after them; a plugin takes part in either
+//! or both. The order is upstream's, and it matters: later plugins see what earlier ones added.
 //!
 //! Absent on purpose: webhooks and policies, which are plugins of the same table once they exist.
 

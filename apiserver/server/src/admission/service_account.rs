@@ -1,5 +1,5 @@
-//! Every Pod runs as a ServiceAccount: it gets the default one, the account's image pull secrets, and
-//! a volume with a token, the cluster's CA and its namespace.
+//! Every Pod runs as a ServiceAccount: it gets the default one, the account's image pull secrets,
+//! and a volume with a token, the cluster's CA and its namespace.
 //!
 //! Mirror Pods (those that a node's own files describe) are left alone, and may not use accounts.
 

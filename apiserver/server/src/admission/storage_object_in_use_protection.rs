@@ -1,4 +1,4 @@
-//! Volumes, claims and volume attributes classes stay until a controller has seen that nobody uses them.
+//! Volumes, claims and volume attributes classes stay until a controller saw that nobody uses them.
 
 use api::status::Status;
 use async_trait::async_trait;

@@ -260,7 +260,7 @@ impl Patcher<'_> {
         }
         let mut value = decoded.value;
         if emptied {
-            // An empty list would be gone by now; it asks for a fresh start, as one empty entry does.
+            // An empty list is gone by now; it asks for a fresh start, as one empty entry does.
             fields::set(&mut value, "/metadata/managedFields", serde_json::json!([{}]));
         }
         Ok(value)

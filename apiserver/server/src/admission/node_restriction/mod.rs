@@ -1,7 +1,7 @@
 //! What a node's agent may write: itself and its own Pods, and of those only what is its business.
 //!
-//! Authorization has settled which kinds of objects it may touch at all; this is about which of them,
-//! and which fields.
+//! Authorization has settled which kinds of objects it may touch at all; this is about which of
+//! them, and which fields.
 
 mod node;
 mod pod;

@@ -1,4 +1,4 @@
-//! A node's Pods: it may only make mirror Pods of its own, report the status of its Pods, and end them.
+//! A node's Pods: it may only make mirror Pods of its own, report on its Pods, and end them.
 
 use api::status::Status;
 use serde_json::Value;

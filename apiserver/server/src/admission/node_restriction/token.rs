@@ -1,4 +1,4 @@
-//! Tokens that a node asks for: only for Pods of its own, by their uid, for audiences that they name.
+//! Tokens that a node asks for: only for its own Pods, by their uid, for audiences they name.
 
 use api::status::Status;
 use serde_json::Value;

@@ -1,8 +1,8 @@
 //! Pod security: a namespace's labels say how much its Pods may ask for.
 //!
 //! *Modes*: `enforce` refuses Pods; `warn` only tells, also for what makes Pods from a template;
-//! `audit` is for the audit log. *Levels*: `privileged` allows all, `baseline` forbids what is known to
-//! lead out of a container, `restricted` asks for what hardening guides ask for.
+//! `audit` is for the audit log. *Levels*: `privileged` allows all, `baseline` forbids what is known
+//! to lead out of a container, `restricted` asks for what hardening guides ask for.
 //!
 //! Caveat: versions are parsed and shown, but the newest checks are used for all of them.
 
