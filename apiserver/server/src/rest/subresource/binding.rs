@@ -27,7 +27,8 @@ pub(super) async fn binding(call: &Call) -> Result<Answer, Status> {
         let text = "name in URL does not match name in Binding object";
         return Err(Status::bad_request(text));
     }
-    bind(call, binding, &options).await
+    let labels = topology(call, fields::text(&binding, "/target/name")).await?;
+    bind(call, binding, &options, labels).await
 }
 
 /// POST `bindings`: the same, with the Pod's name in the body alone.
@@ -44,7 +45,7 @@ pub async fn bindings(call: &Call) -> Result<Answer, Status> {
     info.subresource = "binding".to_owned();
     info.name = name;
     let pod = call.derived(kind, info);
-    bind(&pod, binding, &options).await
+    bind(&pod, binding, &options, Vec::new()).await
 }
 
 fn decode(call: &Call) -> Result<(Value, WriteOptions), Status> {
@@ -58,13 +59,17 @@ fn decode(call: &Call) -> Result<(Value, WriteOptions), Status> {
     Ok((binding, options))
 }
 
-async fn bind(call: &Call, mut binding: Value, options: &WriteOptions) -> Result<Answer, Status> {
+async fn bind(
+    call: &Call,
+    mut binding: Value,
+    options: &WriteOptions,
+    labels: Vec<(String, Value)>,
+) -> Result<Answer, Status> {
     admission::mutate(call, Operation::Create, Some(&mut binding), None, options.dry_run).await?;
     admission::validate(call, Operation::Create, Some(&binding), None, options.dry_run).await?;
     check_target(&binding)?;
     let ctx = call.ctx(options.dry_run);
     let key = call.key(call.namespace(), &call.info.name);
-    let labels = topology(call, fields::text(&binding, "/target/name")).await?;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             call.server.storage.barrier().await?;
