@@ -199,7 +199,12 @@ impl Runner {
         loop {
             tokio::time::sleep_until(next).await;
             next = (next + period).max(tokio::time::Instant::now() + Duration::from_millis(1));
-            let result = check::check(&*self.ctx.runtime, &self.target, &self.spec, timeout).await;
+            // A simulated Pod has no network: what would go over it succeeds while the container runs.
+            let reached = self.ctx.config.files || self.spec.exec.is_some();
+            let result = match reached {
+                true => check::check(&*self.ctx.runtime, &self.target, &self.spec, timeout).await,
+                false => Ok(()),
+            };
             if let Err(text) = &result {
                 self.complain(text);
             }
