@@ -7,7 +7,7 @@ use crate::server::Replica;
 
 /// Run the API server (with its replica of the store) alone.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     store: StoreFlags,
     #[command(flatten)]
@@ -15,7 +15,7 @@ pub struct Args {
 }
 
 /// Runs until a signal, or until consensus fails.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     let replica = Replica::start(&args.store, &args.api).await?;
     tokio::select! {
         closed = replica.store.closed() => return closed.context("the store ended"),

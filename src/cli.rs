@@ -22,9 +22,15 @@ use crate::{
 #[command(name = "trireme", version, propagate_version = true, args_override_self = true)]
 #[command(after_help = "Every flag can also come from --config FILE (YAML, one key per flag) or \
                         from the environment as shown in a command's --help.")]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to log: a level, or filters such as `info,store=debug`.
-    #[arg(long, global = true, env = "TRIREME_LOG", default_value = "warn,netlink_packet_route=error", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "TRIREME_LOG",
+        default_value = "warn,netlink_packet_route=error",
+        value_name = "FILTER"
+    )]
     log: String,
     /// How to log: text or json.
     #[arg(long, global = true, env = "TRIREME_LOG_FORMAT", default_value = "text")]
@@ -46,12 +52,12 @@ enum LogFormat {
 
 impl Cli {
     /// What to log.
-    pub fn log_filter(&self) -> String {
+    pub(crate) fn log_filter(&self) -> String {
         self.log.clone()
     }
 
     /// How to log.
-    pub fn log_format(&self) -> Format {
+    pub(crate) fn log_format(&self) -> Format {
         match self.log_format {
             LogFormat::Text => Format::Text,
             LogFormat::Json => Format::Json,
@@ -61,7 +67,7 @@ impl Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Start a whole cluster on this machine and stay in the foreground.
     Dev(dev::Args),
     /// Show members, nodes and leaders of a cluster that `dev` started.
@@ -92,7 +98,7 @@ pub enum Command {
 
 impl Command {
     /// Runs the command to its end.
-    pub async fn run(self) -> Result<()> {
+    pub(crate) async fn run(self) -> Result<()> {
         match self {
             Self::Dev(args) => dev::run(args).await,
             Self::Status(args) => status::run(args).await,
@@ -112,7 +118,7 @@ impl Command {
 }
 
 /// Reads the command line and a config file named there.
-pub fn parse() -> Result<Cli, ExitCode> {
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
     let args = config_file::expand(std::env::args_os().collect()).map_err(|error| {
         term::error(&error);
         ExitCode::FAILURE

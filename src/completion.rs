@@ -6,13 +6,13 @@ use clap_complete::Shell;
 
 /// Prints a script for the shell: `source <(trireme completion bash)`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Which shell.
     shell: Shell,
 }
 
 /// Prints it.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let mut command = crate::cli::Cli::command();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "trireme", &mut script);

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Puts the flags of a config file, if one is named, behind the command, before the flags given by hand.
-pub fn expand(args: Vec<OsString>) -> Result<Vec<OsString>> {
+pub(crate) fn expand(args: Vec<OsString>) -> Result<Vec<OsString>> {
     let Some(at) = args.iter().position(|arg| {
         arg == "--config" || arg.to_str().is_some_and(|text| text.starts_with("--config="))
     }) else {
@@ -64,7 +64,12 @@ fn parse(text: &str) -> Result<Vec<OsString>> {
 fn push(flags: &mut Vec<OsString>, key: &str, value: &Value) -> Result<()> {
     let key = key.trim_start_matches('-');
     let text = match value {
-        Value::Bool(true) => return { flags.push(format!("--{key}").into()); Ok(()) },
+        Value::Bool(true) => {
+            return {
+                flags.push(format!("--{key}").into());
+                Ok(())
+            };
+        }
         Value::Bool(false) | Value::Null => return Ok(()),
         Value::Number(number) => number.to_string(),
         Value::String(text) => text.clone(),
@@ -80,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_map_becomes_flags_and_lists_repeat_them() {
-        let flags = parse("data-dir: /d\nsecure-port: 1\nv: true\nserver: [a, b]\n").expect("flags");
+        let flags =
+            parse("data-dir: /d\nsecure-port: 1\nv: true\nserver: [a, b]\n").expect("flags");
         let flags: Vec<&str> = flags.iter().filter_map(|flag| flag.to_str()).collect();
         assert_eq!(flags, ["--data-dir=/d", "--secure-port=1", "--v", "--server=a", "--server=b"]);
         assert!(parse("- a").is_err());
@@ -90,7 +96,8 @@ mod tests {
     fn the_file_comes_before_what_is_given_by_hand() {
         let file = std::env::temp_dir().join(format!("trireme-config-{}", std::process::id()));
         std::fs::write(&file, "secure-port: 1").expect("written");
-        let args = ["trireme", "server", "--config", file.to_str().expect("utf-8"), "--secure-port=2"];
+        let args =
+            ["trireme", "server", "--config", file.to_str().expect("utf-8"), "--secure-port=2"];
         let args = expand(args.iter().map(OsString::from).collect()).expect("expanded");
         let _ = std::fs::remove_file(file);
         let args: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();

@@ -9,7 +9,7 @@ use crate::server::ElectedFlags;
 
 /// Run the controllers alone, against any API server.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// How to reach the API servers.
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     kubeconfig: PathBuf,
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// Runs until a signal.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     let root_ca = std::fs::read_to_string(&args.root_ca_file)
         .with_context(|| format!("reading {}", args.root_ca_file.display()))?;
     let host = nix::unistd::gethostname().context("this host's name")?;
@@ -35,7 +35,9 @@ pub async fn run(args: Args) -> Result<()> {
     let running = election::run(election, client, shutdown.clone(), move |term| {
         let (config, informers) = (config.clone(), informers.clone());
         async move {
-            if let Err(error) = controllers::run(config, term.client, informers, term.shutdown).await {
+            if let Err(error) =
+                controllers::run(config, term.client, informers, term.shutdown).await
+            {
                 tracing::error!(error = stdx::chain(&error), "controllers ended");
             }
         }

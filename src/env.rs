@@ -7,14 +7,14 @@ use crate::{dev, term};
 
 /// Print shell exports: eval "$(trireme env --data-dir DIR)".
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The cluster's directory.
     #[arg(long, env = "TRIREME_DATA_DIR", value_name = "DIR")]
     data_dir: PathBuf,
 }
 
 /// Prints them.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let (dir, cluster) = dev::open(&args.data_dir)?;
     let endpoints: Vec<String> = cluster.masters().map(|host| host.client_url()).collect();
     let etcd = dir.file("pki/etcd");

@@ -8,7 +8,7 @@ use crate::{dev, term};
 
 /// Kill, stop, start, cut off or reconnect a host of a dev cluster.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// What to do.
     action: Action,
     /// To which host, such as master-1 or node-2.
@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 /// Sends the order.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     let (dir, _) = dev::open(&args.data_dir)?;
     let order = Order { action: args.action, host: args.name };
     term::line(control::send(&dir, &order).await?);

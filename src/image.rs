@@ -8,7 +8,7 @@ use crate::{dev, node, term};
 
 /// Import and list container images of a dev cluster's nodes.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
     action: Action,
@@ -43,7 +43,7 @@ enum Action {
 }
 
 /// Does it.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     match args.action {
         Action::Import { archive, data_dir } => {
             let (dir, cluster) = dev::open(&data_dir)?;
@@ -67,7 +67,8 @@ pub async fn run(args: Args) -> Result<()> {
 async fn import(dir: &Dir, cluster: &Cluster, archive: &std::path::Path) -> Result<()> {
     for (name, store) in stores(dir, cluster)? {
         let images = store.import_image(archive).await;
-        let images = images.with_context(|| format!("importing {} on {name}", archive.display()))?;
+        let images =
+            images.with_context(|| format!("importing {} on {name}", archive.display()))?;
         for image in images {
             term::line(format!("{name}\t{}\t{}", image.tags.join(","), image.id));
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// What a kubeconfig says.
-pub struct Kubeconfig<'a> {
+pub(crate) struct Kubeconfig<'a> {
     /// Name of the user's entry.
     pub user: &'a str,
     /// The user's certificate, PEM.
@@ -28,9 +28,7 @@ impl Kubeconfig<'_> {
             json!({"name": name, "cluster": {
                 "server": url, "certificate-authority-data": data(self.ca)}})
         };
-        let context = |(name, _): &(String, String)| {
-            json!({"name": name, "context": {"cluster": name, "user": self.user}})
-        };
+        let context = |(name, _): &(String, String)| json!({"name": name, "context": {"cluster": name, "user": self.user}});
         let user = json!({"name": self.user, "user": {
             "client-certificate-data": data(self.cert), "client-key-data": data(self.key)}});
         let all = |one: &dyn Fn(&(String, String)) -> Value| -> Vec<Value> {
@@ -49,7 +47,7 @@ impl Kubeconfig<'_> {
     }
 
     /// Writes the file, readable by its owner alone.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         stdx::pki::write_secret(path, self.text().as_bytes())?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use url::Url;
 /// Flags of a store member; names are etcd's.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Store")]
-pub struct StoreFlags {
+pub(crate) struct StoreFlags {
     /// This member's name, unique in the cluster.
     #[arg(long, env = "ETCD_NAME", default_value = "default")]
     pub name: String,
@@ -20,13 +20,23 @@ pub struct StoreFlags {
     #[arg(long, env = "ETCD_DATA_DIR", default_value = "/var/lib/trireme")]
     pub data_dir: PathBuf,
     /// Where etcd clients may connect.
-    #[arg(long, env = "ETCD_LISTEN_CLIENT_URLS", value_delimiter = ',', default_value = "http://127.0.0.1:2379")]
+    #[arg(
+        long,
+        env = "ETCD_LISTEN_CLIENT_URLS",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:2379"
+    )]
     listen_client_urls: Vec<Url>,
     /// Where clients find this member; the listening URLs when not given.
     #[arg(long, env = "ETCD_ADVERTISE_CLIENT_URLS", value_delimiter = ',')]
     advertise_client_urls: Vec<Url>,
     /// Where other members may connect.
-    #[arg(long, env = "ETCD_LISTEN_PEER_URLS", value_delimiter = ',', default_value = "http://127.0.0.1:2380")]
+    #[arg(
+        long,
+        env = "ETCD_LISTEN_PEER_URLS",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:2380"
+    )]
     listen_peer_urls: Vec<Url>,
     /// Where other members find this one; the listening URLs when not given.
     #[arg(long, env = "ETCD_INITIAL_ADVERTISE_PEER_URLS", value_delimiter = ',')]
@@ -74,7 +84,7 @@ pub struct StoreFlags {
 
 impl StoreFlags {
     /// Fills in the certificates of a control plane's directory.
-    pub fn with_certificates(mut self, folder: &Path) -> Self {
+    pub(crate) fn with_certificates(mut self, folder: &Path) -> Self {
         let file = |name: &str| Some(folder.join("etcd").join(name));
         self.client_cert_auth |= self.cert_file.is_none();
         let (cert, key, ca) = (file("server.crt"), file("server.key"), file("ca.crt"));
@@ -88,14 +98,17 @@ impl StoreFlags {
     }
 
     /// The store's settings.
-    pub fn config(&self) -> Result<store::Config> {
-        let Some(peer) = self.listen_peer_urls.first() else { bail!("--listen-peer-urls is empty") };
+    pub(crate) fn config(&self) -> Result<store::Config> {
+        let Some(peer) = self.listen_peer_urls.first() else {
+            bail!("--listen-peer-urls is empty")
+        };
         let mut config = store::Config::new(&self.name, self.data_dir.clone(), address(peer)?);
         let texts = |urls: &[Url]| -> Vec<String> { urls.iter().map(text).collect() };
         let or = |urls: &[Url], other: &[Url]| texts(if urls.is_empty() { other } else { urls });
         config.peer_urls = or(&self.initial_advertise_peer_urls, &self.listen_peer_urls);
         config.client_urls = or(&self.advertise_client_urls, &self.listen_client_urls);
-        config.listen_client = self.listen_client_urls.iter().map(address).collect::<Result<_>>()?;
+        config.listen_client =
+            self.listen_client_urls.iter().map(address).collect::<Result<_>>()?;
         config.initial = match &self.initial_cluster {
             Some(list) => members(list)?,
             None => vec![(self.name.clone(), config.peer_urls.clone())],
@@ -142,11 +155,9 @@ impl StoreFlags {
             return Ok(None);
         }
         match (&self.peer_trusted_ca_file, &self.peer_cert_file, &self.peer_key_file) {
-            (Some(ca), Some(cert), Some(key)) => Ok(Some(store::PeerTls {
-                ca: ca.clone(),
-                cert: cert.clone(),
-                key: key.clone(),
-            })),
+            (Some(ca), Some(cert), Some(key)) => {
+                Ok(Some(store::PeerTls { ca: ca.clone(), cert: cert.clone(), key: key.clone() }))
+            }
             _ => bail!(
                 "https peer URLs need --peer-trusted-ca-file, --peer-cert-file and --peer-key-file"
             ),
@@ -187,7 +198,7 @@ fn members(list: &str) -> Result<Vec<(String, Vec<String>)>> {
 /// Flags of an API server; names are kube-apiserver's.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "API server")]
-pub struct ApiFlags {
+pub(crate) struct ApiFlags {
     /// Address that Pods and nodes reach this replica at.
     #[arg(long, default_value = "127.0.0.1")]
     advertise_address: IpAddr,
@@ -223,7 +234,7 @@ pub struct ApiFlags {
 
 impl ApiFlags {
     /// The API server's settings.
-    pub fn config(&self, name: &str) -> Result<server::Config> {
+    pub(crate) fn config(&self, name: &str) -> Result<server::Config> {
         let file = |name: &str| self.cert_dir.join(name);
         for needed in ["apiserver.crt", "apiserver.key", "ca.crt"] {
             if !file(needed).exists() {
@@ -254,7 +265,7 @@ impl ApiFlags {
     }
 
     /// The authority of the API servers, PEM.
-    pub fn root_ca(&self) -> Result<String> {
+    pub(crate) fn root_ca(&self) -> Result<String> {
         let path = self.cert_dir.join("ca.crt");
         std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     }

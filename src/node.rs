@@ -15,7 +15,7 @@ use crate::dev;
 
 /// Run one node: agent, pod network and service proxy.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Name of the Node; this host's name when not given.
     #[arg(long)]
     name: Option<String>,
@@ -73,7 +73,7 @@ pub struct Args {
 }
 
 /// Runs until a signal.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     let shutdown = Shutdown::new();
     let mut tasks = Vec::new();
     match &args.fleet {
@@ -81,7 +81,9 @@ pub async fn run(args: Args) -> Result<()> {
         None => {
             let name = match &args.name {
                 Some(name) => name.clone(),
-                None => nix::unistd::gethostname().context("this host's name")?.to_string_lossy().into(),
+                None => {
+                    nix::unistd::gethostname().context("this host's name")?.to_string_lossy().into()
+                }
             };
             // Nodes may see only themselves; the proxy's identity sees all of them, and Services.
             let kubeconfig = args.proxy_kubeconfig.as_ref().unwrap_or(&args.kubeconfig);
@@ -112,7 +114,7 @@ pub async fn run(args: Args) -> Result<()> {
 }
 
 /// Where a node's runtime keeps things.
-pub fn runtime_config(name: &str, root: &Path, run: &Path, cgroup: &str) -> runtime::Config {
+pub(crate) fn runtime_config(name: &str, root: &Path, run: &Path, cgroup: &str) -> runtime::Config {
     let mut config = runtime::Config::new(name, root);
     config.state_dir = run.join(name);
     config.cgroup_parent = cgroup.to_owned();
@@ -194,7 +196,7 @@ fn fleet(
     let (dir, cluster) = dev::open(dir)?;
     for host in cluster.nodes() {
         let home = dir.host(&host.name);
-        let client = Client::from_kubeconfig(&home.join("kubelet.conf"))?;
+        let client = Client::from_kubeconfig(home.join("kubelet.conf"))?;
         let root = home.join("data");
         let runtime = runtime_config(&host.name, &root, &dir.run_dir(), &dir.cgroup());
         let runtime: Arc<dyn runtime::Runtime> = runtime::open("simulated", runtime)?;

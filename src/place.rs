@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Flags of every command that `trireme dev` sets for the processes that it starts.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Place {
+pub(crate) struct Place {
     /// Network namespace to run in, as a path.
     #[arg(long, global = true, hide = true, value_name = "PATH")]
     pub netns: Option<PathBuf>,
@@ -20,7 +20,7 @@ pub struct Place {
 }
 
 /// Enters the namespace and binds this process's life to its parent's.
-pub fn settle(place: &Place) -> Result<()> {
+pub(crate) fn settle(place: &Place) -> Result<()> {
     if let Some(parent) = place.die_with {
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("binding to the parent")?;
         if getppid() != Pid::from_raw(parent) {

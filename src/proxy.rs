@@ -9,7 +9,7 @@ use stdx::Shutdown;
 
 /// Run the service proxy alone: Services as nftables rules of this host.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// How to reach the API servers.
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     kubeconfig: PathBuf,
@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 /// Runs until a signal.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     if args.cleanup {
         return proxy::cleanup(proxy::TABLE).context("removing the rules");
     }
@@ -45,12 +45,15 @@ pub async fn run(args: Args) -> Result<()> {
 }
 
 /// The proxy's settings.
-pub fn config(name: &str, node_ip: Ipv4Addr, cluster_cidr: Ipv4Net) -> proxy::Config {
+pub(crate) fn config(name: &str, node_ip: Ipv4Addr, cluster_cidr: Ipv4Net) -> proxy::Config {
     proxy::Config::new(name, node_ip, cluster_cidr)
 }
 
 /// Runs a component until it ends or a signal comes; then it may end in order. `None` when that took too long.
-pub async fn until_interrupted<F: Future>(running: F, shutdown: &Shutdown) -> Option<F::Output> {
+pub(crate) async fn until_interrupted<F: Future>(
+    running: F,
+    shutdown: &Shutdown,
+) -> Option<F::Output> {
     let mut running = std::pin::pin!(running);
     tokio::select! {
         output = &mut running => return Some(output),

@@ -7,7 +7,7 @@ use stdx::Shutdown;
 
 /// Run the scheduler alone, against any API server.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// How to reach the API servers.
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     kubeconfig: PathBuf,
@@ -17,7 +17,7 @@ pub struct Args {
 }
 
 /// Runs until a signal.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     let host = nix::unistd::gethostname().context("this host's name")?;
     let host = host.to_string_lossy().into_owned();
     let client = Client::from_kubeconfig(&args.kubeconfig)?;
@@ -37,7 +37,8 @@ pub async fn run(args: Args) -> Result<()> {
     let running = election::run(election, client, shutdown.clone(), move |term| {
         let (config, informers) = (config.clone(), informers.clone());
         async move {
-            if let Err(error) = scheduler::run(config, term.client, informers, term.shutdown).await {
+            if let Err(error) = scheduler::run(config, term.client, informers, term.shutdown).await
+            {
                 tracing::error!(error = stdx::chain(&error), "scheduler ended");
             }
         }

@@ -14,7 +14,7 @@ const COMPONENTS: [&str; 4] = ["store", "apiserver", "controllers", "scheduler"]
 
 /// Run one control-plane replica: store, API server, scheduler and controllers in one process.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     store: StoreFlags,
     #[command(flatten)]
@@ -22,14 +22,19 @@ pub struct Args {
     #[command(flatten)]
     elected: ElectedFlags,
     /// Parts to run: store,apiserver,controllers,scheduler.
-    #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = "store,apiserver,controllers,scheduler")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LIST",
+        default_value = "store,apiserver,controllers,scheduler"
+    )]
     components: Vec<String>,
 }
 
 /// Flags of the elected components; names are kube-controller-manager's.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Scheduler and controllers")]
-pub struct ElectedFlags {
+pub(crate) struct ElectedFlags {
     /// How fast failures count: fast or upstream (Kubernetes' own times).
     #[arg(long, default_value = "upstream")]
     profile: String,
@@ -46,7 +51,11 @@ pub struct ElectedFlags {
 
 impl ElectedFlags {
     /// The controllers' settings.
-    pub fn controllers(&self, instance: &str, root_ca_pem: String) -> Result<controllers::Config> {
+    pub(crate) fn controllers(
+        &self,
+        instance: &str,
+        root_ca_pem: String,
+    ) -> Result<controllers::Config> {
         let profile = match self.profile.as_str() {
             "fast" => controllers::Profile::Fast,
             "upstream" => controllers::Profile::Upstream,
@@ -65,7 +74,7 @@ impl ElectedFlags {
 }
 
 /// Runs until a signal, or until consensus fails.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     if let Some(unknown) = args.components.iter().find(|name| !COMPONENTS.contains(&&***name)) {
         bail!("no component {unknown:?}; there are {}", COMPONENTS.join(", "));
     }
@@ -99,7 +108,7 @@ pub async fn run(args: Args) -> Result<()> {
 }
 
 /// Store and API server of this process.
-pub struct Replica {
+pub(crate) struct Replica {
     /// The store.
     pub store: store::Handle,
     server: Arc<server::Server>,
@@ -110,7 +119,7 @@ pub struct Replica {
 
 impl Replica {
     /// Starts both.
-    pub async fn start(flags: &StoreFlags, api: &ApiFlags) -> Result<Self> {
+    pub(crate) async fn start(flags: &StoreFlags, api: &ApiFlags) -> Result<Self> {
         let (store_stop, server_stop) = (Shutdown::new(), Shutdown::new());
         let config = flags.clone().with_certificates(&api.cert_dir).config()?;
         let clients = store::Serving::from(&config);
@@ -177,7 +186,7 @@ impl Replica {
     }
 
     /// Ends both: the API server answers what is open, the store hands over leadership.
-    pub async fn stop(self) -> Result<()> {
+    pub(crate) async fn stop(self) -> Result<()> {
         self.server_stop.trigger();
         self.server.closed().await;
         self.store_stop.trigger();
@@ -187,7 +196,7 @@ impl Replica {
 }
 
 /// Serves etcd clients beside everything else. A port that can't be had is an error in the log and ends the store.
-pub fn serve_store(
+pub(crate) fn serve_store(
     clients: store::Serving,
     handle: &store::Handle,
     shutdown: &Shutdown,

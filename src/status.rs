@@ -24,7 +24,7 @@ const ELECTED: [&str; 2] = ["kube-scheduler", "kube-controller-manager"];
 
 /// Show members, nodes and leaders of a dev cluster.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The cluster's directory.
     #[arg(long, env = "TRIREME_DATA_DIR", value_name = "DIR")]
     data_dir: PathBuf,
@@ -74,7 +74,7 @@ struct NodeRow {
 }
 
 /// Asks and prints.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     let (dir, cluster) = dev::open(&args.data_dir)?;
     let report = report(&dir, &cluster).await?;
     match args.output {
@@ -92,7 +92,7 @@ async fn report(dir: &Dir, cluster: &Cluster) -> Result<Report> {
     let answers = futures::future::join_all(asked).await;
     let members = masters.iter().zip(answers).map(|(host, answer)| member(host, answer, &running));
     let members = members.collect();
-    let client = Client::from_kubeconfig(&dir.file("kubeconfig"))?;
+    let client = Client::from_kubeconfig(dir.file("kubeconfig"))?;
     let options = client::ListOptions::default();
     let list = client.list::<Node>("", &options);
     let nodes = tokio::time::timeout(PATIENCE * 3, list).await.ok().and_then(Result::ok);
@@ -118,9 +118,9 @@ async fn report(dir: &Dir, cluster: &Cluster) -> Result<Report> {
 
 fn process_of(running: &[Running], name: &str) -> (Option<i32>, bool) {
     let one = running.iter().find(|one| one.name == name);
-    let pid = one.and_then(|one| one.pid).filter(|pid| {
-        std::fs::exists(format!("/proc/{pid}")).unwrap_or(false)
-    });
+    let pid = one
+        .and_then(|one| one.pid)
+        .filter(|pid| std::fs::exists(format!("/proc/{pid}")).unwrap_or(false));
     (pid, one.is_some_and(|one| one.cut))
 }
 
@@ -161,7 +161,8 @@ fn tls(dir: &Dir) -> Result<ClientTlsConfig> {
 /// A member's own view; `None` when it does not answer in time.
 async fn ask(host: &Host, tls: &ClientTlsConfig) -> Option<StatusResponse> {
     let endpoint = Endpoint::from_shared(host.client_url()).ok()?;
-    let endpoint = endpoint.tls_config(tls.clone()).ok()?.connect_timeout(PATIENCE).timeout(PATIENCE);
+    let endpoint =
+        endpoint.tls_config(tls.clone()).ok()?.connect_timeout(PATIENCE).timeout(PATIENCE);
     let channel = endpoint.connect().await.ok()?;
     let answer = MaintenanceClient::new(channel).status(StatusRequest {}).await;
     answer.ok().map(tonic::Response::into_inner)
@@ -178,8 +179,14 @@ fn table(report: &Report) {
     for row in &report.members {
         term::line(format!(
             "{:<10} {:<17} {:>8} {:<12} {:>8}  {:<27} {:<27} {}",
-            row.name, row.id, pid(row.pid), row.role, number(row.applied_index), row.api_url,
-            row.client_url, cut(row.cut)
+            row.name,
+            row.id,
+            pid(row.pid),
+            row.role,
+            number(row.applied_index),
+            row.api_url,
+            row.client_url,
+            cut(row.cut)
         ));
     }
     term::line("");

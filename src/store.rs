@@ -7,13 +7,13 @@ use crate::masters::StoreFlags;
 
 /// Run the store alone: the etcd v3 API on Raft and RocksDB, with etcd's flags.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     store: StoreFlags,
 }
 
 /// Runs until a signal, or until consensus fails.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     let shutdown = Shutdown::new();
     let config = args.store.config()?;
     let urls = config.client_urls.join(",");

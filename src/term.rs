@@ -1,13 +1,17 @@
 //! What a person sees: steps with elapsed times on standard error, results on standard output, one sentence for an
 //! error.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where output to people happens")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is where output to people happens"
+)]
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 /// Prints a result.
-pub fn line(text: impl Display) {
+pub(crate) fn line(text: impl Display) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     // A reader that has gone away (a closed pipe) is no error of ours.
@@ -16,43 +20,43 @@ pub fn line(text: impl Display) {
 }
 
 /// Prints a remark that is not a result.
-pub fn note(text: impl Display) {
+pub(crate) fn note(text: impl Display) {
     eprintln!("{text}");
 }
 
 /// Prints an error with all its causes in one sentence.
-pub fn error(error: &anyhow::Error) {
+pub(crate) fn error(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }
 
 /// A list of steps, each with the time it took.
-pub struct Steps {
+pub(crate) struct Steps {
     started: Instant,
     last: Instant,
 }
 
 impl Steps {
     /// Begins to count.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let now = Instant::now();
         Self { started: now, last: now }
     }
 
     /// A step is done.
-    pub fn done(&mut self, text: impl Display) {
+    pub(crate) fn done(&mut self, text: impl Display) {
         let now = Instant::now();
         eprintln!("  \u{2713} {text:<58} {:>8}", short(now - self.last));
         self.last = now;
     }
 
     /// Since the start.
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 }
 
 /// A duration as a person reads it.
-pub fn short(time: Duration) -> String {
+pub(crate) fn short(time: Duration) -> String {
     if time < Duration::from_secs(1) {
         format!("{} ms", time.as_millis())
     } else {

@@ -66,14 +66,14 @@ impl AffinityTerm {
 
     /// Whether the term speaks of a Pod, as far as can be told without the namespaces' labels.
     pub fn may_match(&self, pod: &PodInfo) -> bool {
-        let named = self.namespaces.iter().any(|one| *one == pod.namespace);
+        let named = self.namespaces.contains(&pod.namespace);
         (named || self.namespace_selector.is_some())
             && self.selector.matches(pod.pod.metadata.labels.as_ref())
     }
 
     /// Whether the term speaks of a Pod.
     pub fn matches(&self, pod: &PodInfo, namespaces: &Namespaces) -> bool {
-        let listed = self.namespaces.iter().any(|one| *one == pod.namespace);
+        let listed = self.namespaces.contains(&pod.namespace);
         let selected = || {
             self.namespace_selector.as_ref().is_some_and(|selector| {
                 selector.is_empty() || selector.matches(namespaces.get(&pod.namespace))

@@ -18,7 +18,7 @@ const LINE: usize = 4096;
 /// What can be done to a host.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+pub(crate) enum Action {
     /// Kill its process at once, as a crash does (SIGKILL).
     Kill,
     /// End its process in order (SIGTERM).
@@ -33,7 +33,7 @@ pub enum Action {
 
 /// An order.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Order {
+pub(crate) struct Order {
     /// What to do.
     pub action: Action,
     /// To which host.
@@ -44,7 +44,7 @@ pub struct Order {
 type Outcome = std::result::Result<String, String>;
 
 /// Takes orders until shutdown.
-pub async fn serve(
+pub(crate) async fn serve(
     dir: Dir,
     processes: Arc<Processes>,
     hosts: Option<Arc<Hosts>>,
@@ -69,7 +69,11 @@ pub async fn serve(
     Ok(())
 }
 
-async fn answer(stream: UnixStream, processes: &Arc<Processes>, hosts: Option<&Hosts>) -> Result<()> {
+async fn answer(
+    stream: UnixStream,
+    processes: &Arc<Processes>,
+    hosts: Option<&Hosts>,
+) -> Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     stream.read_line(&mut line).await?;
@@ -123,7 +127,7 @@ async fn carry_out(
 }
 
 /// Sends an order to the run that is in charge of a directory.
-pub async fn send(dir: &Dir, order: &Order) -> Result<String> {
+pub(crate) async fn send(dir: &Dir, order: &Order) -> Result<String> {
     let path = dir.file("control.sock");
     let stream = UnixStream::connect(&path).await.with_context(|| {
         format!("no cluster runs in {0}: trireme dev --data-dir {0}", dir.path().display())

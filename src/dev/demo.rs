@@ -11,9 +11,11 @@ use crate::node;
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
 /// Imports the demo image and the user's archives into every node.
-pub async fn import(dir: &Dir, cluster: &Cluster, archives: &[PathBuf]) -> Result<()> {
+pub(super) async fn import(dir: &Dir, cluster: &Cluster, archives: &[PathBuf]) -> Result<()> {
     let Some(busybox) = BUSYBOX.iter().map(Path::new).find(|path| path.exists()) else {
-        bail!("busybox is not installed, the demo image is made of it: apt-get install busybox-static");
+        bail!(
+            "busybox is not installed, the demo image is made of it: apt-get install busybox-static"
+        );
     };
     let demo = dir.file("demo-image.tar");
     if !demo.exists() {

@@ -34,11 +34,9 @@ impl Backend {
 }
 
 /// Serves until shutdown.
-pub async fn serve(listener: TcpListener, masters: Vec<SocketAddr>, shutdown: Shutdown) {
-    let backends: Arc<[Backend]> = masters
-        .into_iter()
-        .map(|addr| Backend { addr, alive: watch::Sender::new(true) })
-        .collect();
+pub(super) async fn serve(listener: TcpListener, masters: Vec<SocketAddr>, shutdown: Shutdown) {
+    let backends: Arc<[Backend]> =
+        masters.into_iter().map(|addr| Backend { addr, alive: watch::Sender::new(true) }).collect();
     let preferred = Arc::new(AtomicUsize::new(0));
     let looking = backends.clone();
     stdx::task::spawn("front-look", {

@@ -4,9 +4,7 @@ use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 use network::netns;
-use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, new_connection,
-};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, new_connection};
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
@@ -21,21 +19,21 @@ const SUBNETS: std::ops::Range<u8> = 1..250;
 const PREFIX: u8 = 24;
 
 /// The bridge and the namespaces of one cluster.
-pub struct Hosts {
+pub(crate) struct Hosts {
     dir: Dir,
     netlink: Handle,
 }
 
 impl Hosts {
     /// Opens the kernel's interfaces.
-    pub fn open(dir: &Dir) -> Result<Self> {
+    pub(crate) fn open(dir: &Dir) -> Result<Self> {
         let (connection, netlink, _) = new_connection().context("opening rtnetlink")?;
         tokio::spawn(connection);
         Ok(Self { dir: dir.clone(), netlink })
     }
 
     /// A subnet that no interface of this machine is in.
-    pub async fn free_subnet(&self) -> Result<u8> {
+    pub(crate) async fn free_subnet(&self) -> Result<u8> {
         let all = self.netlink.address().get().execute().try_collect::<Vec<_>>().await?;
         let taken: Vec<u8> = all
             .iter()
@@ -66,7 +64,7 @@ impl Hosts {
     }
 
     /// Makes the bridge and a namespace for each host that wants one.
-    pub async fn build(&self, cluster: &Cluster) -> Result<()> {
+    pub(crate) async fn build(&self, cluster: &Cluster) -> Result<()> {
         let bridge = self.bridge();
         let made = self.netlink.link().add(LinkBridge::new(&bridge).build()).execute().await;
         made.with_context(|| format!("making bridge {bridge} (this needs root)"))?;
@@ -76,9 +74,9 @@ impl Hosts {
         self.up(index).await?;
         for host in &cluster.hosts {
             if host.ip != cluster.gateway() {
-                self.plug(&host.name, host.ip, index).await.with_context(|| {
-                    format!("making the network namespace of {}", host.name)
-                })?;
+                self.plug(&host.name, host.ip, index)
+                    .await
+                    .with_context(|| format!("making the network namespace of {}", host.name))?;
             }
         }
         Ok(())
@@ -110,7 +108,7 @@ impl Hosts {
     }
 
     /// Pulls a host's cable out, or puts it back.
-    pub async fn set_cable(&self, host: &str, plugged: bool) -> Result<()> {
+    pub(crate) async fn set_cable(&self, host: &str, plugged: bool) -> Result<()> {
         let index = self.index(&self.cable(host)).await?;
         let link = LinkMessageBuilder::<LinkUnspec>::new().index(index);
         let link = if plugged { link.up() } else { link.down() };
@@ -119,7 +117,7 @@ impl Hosts {
     }
 
     /// Removes everything that [`build`](Self::build) made, also what a killed run has left.
-    pub async fn remove(&self) -> Result<()> {
+    pub(crate) async fn remove(&self) -> Result<()> {
         let cables = format!("t{}", self.dir.id());
         let all = self.netlink.link().get().execute().try_collect::<Vec<_>>().await?;
         for link in all {

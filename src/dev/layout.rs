@@ -25,17 +25,17 @@ const FORMAT: u32 = 1;
 const NOTE: &str = "cluster.json";
 
 /// Ports of a master in a namespace of its own.
-pub const API_PORT: u16 = 6443;
+pub(crate) const API_PORT: u16 = 6443;
 /// Where etcd clients connect.
-pub const CLIENT_PORT: u16 = 2379;
+pub(crate) const CLIENT_PORT: u16 = 2379;
 /// Where members connect.
-pub const PEER_PORT: u16 = 2380;
+pub(crate) const PEER_PORT: u16 = 2380;
 /// Where the API server reaches a node's agent.
-pub const AGENT_PORT: u16 = 10250;
+pub(crate) const AGENT_PORT: u16 = 10250;
 
 /// What a cluster is made of.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// Always [`KIND`].
     pub kind: String,
     /// Version of the layout.
@@ -55,7 +55,7 @@ pub struct Cluster {
 /// What a host is for.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub(crate) enum Role {
     /// A control-plane replica.
     Master,
     /// Runs Pods.
@@ -64,7 +64,7 @@ pub enum Role {
 
 /// One host.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Host {
+pub(crate) struct Host {
     /// Its name.
     pub name: String,
     /// What it is for.
@@ -81,83 +81,83 @@ pub struct Host {
 
 impl Host {
     /// Its HTTPS address.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://{}:{}", self.ip, self.port)
     }
 
     /// Its etcd client address.
-    pub fn client_url(&self) -> String {
+    pub(crate) fn client_url(&self) -> String {
         format!("https://{}:{}", self.ip, self.client_port)
     }
 
     /// Its address for members.
-    pub fn peer_url(&self) -> String {
+    pub(crate) fn peer_url(&self) -> String {
         format!("https://{}:{}", self.ip, self.peer_port)
     }
 
     /// Its address as an [`IpAddr`].
-    pub fn addr(&self) -> IpAddr {
+    pub(crate) fn addr(&self) -> IpAddr {
         self.ip.into()
     }
 }
 
 /// A cluster's directory.
 #[derive(Debug, Clone)]
-pub struct Dir {
+pub(crate) struct Dir {
     path: PathBuf,
 }
 
 impl Dir {
     /// The directory at a path, made absolute. It need not be there.
-    pub fn new(path: &Path) -> Result<Self> {
+    pub(crate) fn new(path: &Path) -> Result<Self> {
         let path = std::path::absolute(path).context("the data directory's path")?;
         Ok(Self { path })
     }
 
     /// Its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// A file in it.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// A host's own directory.
-    pub fn host(&self, name: &str) -> PathBuf {
+    pub(crate) fn host(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// A host's log.
-    pub fn log(&self, name: &str) -> PathBuf {
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.path.join("logs").join(format!("{name}.log"))
     }
 
     /// A short name that no other directory has: for interfaces, namespaces, cgroups.
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         use std::os::unix::ffi::OsStrExt;
         let digest = Sha256::digest(self.path.as_os_str().as_bytes());
         digest[..3].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Small state of this boot.
-    pub fn run_dir(&self) -> PathBuf {
+    pub(crate) fn run_dir(&self) -> PathBuf {
         Path::new("/run/trireme").join(self.id())
     }
 
     /// A host's network namespace.
-    pub fn netns(&self, host: &str) -> PathBuf {
+    pub(crate) fn netns(&self, host: &str) -> PathBuf {
         self.run_dir().join("hosts").join(host)
     }
 
     /// Parent of all cgroups of this cluster.
-    pub fn cgroup(&self) -> String {
+    pub(crate) fn cgroup(&self) -> String {
         format!("/trireme/{}", self.id())
     }
 
     /// What the cluster here is made of; `None` for a directory that is empty or not there.
-    pub fn read(&self) -> Result<Option<Cluster>> {
+    pub(crate) fn read(&self) -> Result<Option<Cluster>> {
         let note = self.file(NOTE);
         let text = match std::fs::read_to_string(&note) {
             Ok(text) => text,
@@ -206,14 +206,14 @@ impl Dir {
     }
 
     /// Writes down what the cluster is made of.
-    pub fn write(&self, cluster: &Cluster) -> Result<()> {
+    pub(crate) fn write(&self, cluster: &Cluster) -> Result<()> {
         let text = serde_json::to_vec_pretty(cluster)?;
         stdx::pki::write_public(&self.file(NOTE), &text)
             .with_context(|| format!("writing to {}", self.path.display()))
     }
 
     /// The cluster that must be here.
-    pub fn cluster(&self) -> Result<Cluster> {
+    pub(crate) fn cluster(&self) -> Result<Cluster> {
         let path = self.path.display();
         match self.read()? {
             Some(cluster) => Ok(cluster),
@@ -224,7 +224,7 @@ impl Dir {
 
 impl Cluster {
     /// A new cluster's plan. `port` gives free ports on loopback.
-    pub fn plan(
+    pub(crate) fn plan(
         masters: usize,
         nodes: usize,
         runtime: &str,
@@ -270,22 +270,22 @@ impl Cluster {
     }
 
     /// The masters.
-    pub fn masters(&self) -> impl Iterator<Item = &Host> {
+    pub(crate) fn masters(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter().filter(|host| host.role == Role::Master)
     }
 
     /// The nodes.
-    pub fn nodes(&self) -> impl Iterator<Item = &Host> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter().filter(|host| host.role == Role::Node)
     }
 
     /// Whether all nodes live in one process.
-    pub fn simulated(&self) -> bool {
+    pub(crate) fn simulated(&self) -> bool {
         self.runtime == "simulated"
     }
 
     /// The host of this name.
-    pub fn host(&self, name: &str) -> Result<&Host> {
+    pub(crate) fn host(&self, name: &str) -> Result<&Host> {
         self.hosts.iter().find(|host| host.name == name).with_context(|| {
             let names: Vec<&str> = self.hosts.iter().map(|host| &*host.name).collect();
             format!("no host {name:?}; there are {}", names.join(", "))
@@ -293,12 +293,12 @@ impl Cluster {
     }
 
     /// The address of the bridge between hosts.
-    pub fn gateway(&self) -> Ipv4Addr {
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 199, self.subnet, 1)
     }
 
     /// Members as `--initial-cluster` names them.
-    pub fn initial_cluster(&self) -> String {
+    pub(crate) fn initial_cluster(&self) -> String {
         let all = self.masters().map(|host| format!("{}={}", host.name, host.peer_url()));
         all.collect::<Vec<_>>().join(",")
     }

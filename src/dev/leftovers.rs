@@ -8,7 +8,11 @@ use super::processes;
 use crate::node;
 
 /// Removes containers, mounts, cgroups, namespaces and processes of this cluster. Data stays.
-pub async fn clean(dir: &Dir, cluster: Option<&Cluster>, hosts: Option<&Hosts>) -> Result<()> {
+pub(super) async fn clean(
+    dir: &Dir,
+    cluster: Option<&Cluster>,
+    hosts: Option<&Hosts>,
+) -> Result<()> {
     processes::end_leftovers(dir)?;
     let Some(cluster) = cluster else { return Ok(()) };
     if cluster.runtime == "oci" {
@@ -68,7 +72,7 @@ fn remove_empty_cgroups(cgroup: &str) {
 }
 
 /// Refuses a machine that lacks something for real containers, saying what.
-pub async fn probe() -> Result<()> {
+pub(super) async fn probe() -> Result<()> {
     let runc = std::process::Command::new("runc").arg("--version").output();
     if !runc.is_ok_and(|output| output.status.success()) {
         bail!("runc is not installed: apt-get install runc, or use --runtime simulated");

@@ -1,15 +1,15 @@
 //! `trireme dev`: a whole cluster on one machine, of real processes, one per host. As root each host is a network
 //! namespace with its own address; otherwise masters are ports on loopback and nodes are simulated.
 
-pub mod control;
+pub(crate) mod control;
 mod demo;
 mod front;
 mod hosts;
-pub mod layout;
+pub(crate) mod layout;
 mod leftovers;
 mod pki;
-pub mod processes;
-pub mod ready;
+pub(crate) mod processes;
+pub(crate) mod ready;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
@@ -39,7 +39,7 @@ const SIMULATED: usize = 2000;
     trireme dev --data-dir /tmp/t                 three masters, two nodes\n  \
     eval \"$(trireme env --data-dir /tmp/t)\"       then kubectl and etcdctl work\n  \
     trireme host kill master-1 --data-dir /tmp/t  and see that nothing stops")]
-pub struct Args {
+pub(crate) struct Args {
     /// Control-plane replicas: 1, 3, 5 or 7.
     #[arg(long, default_value_t = 3)]
     masters: usize,
@@ -67,7 +67,7 @@ pub struct Args {
 }
 
 /// Starts the cluster and stays until a signal.
-pub async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<()> {
     let mut steps = Steps::start();
     let dir = Dir::new(&args.data_dir)?;
     check_counts(&args)?;
@@ -283,9 +283,8 @@ fn flags(args: &Args) -> Vec<String> {
 }
 
 /// Waits for SIGINT or SIGTERM.
-pub async fn interrupted() {
-    let (interrupt, terminate) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+pub(crate) async fn interrupted() {
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     match (interrupt, terminate) {
         (Ok(mut interrupt), Ok(mut terminate)) => {
             tokio::select! {
@@ -298,7 +297,7 @@ pub async fn interrupted() {
 }
 
 /// Opens a cluster's directory for another command.
-pub fn open(data_dir: &Path) -> Result<(Dir, Cluster)> {
+pub(crate) fn open(data_dir: &Path) -> Result<(Dir, Cluster)> {
     let dir = Dir::new(data_dir)?;
     let cluster = dir.cluster()?;
     Ok((dir, cluster))

@@ -13,14 +13,14 @@ use crate::kubeconfig::Kubeconfig;
 const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
 /// The authorities of a cluster.
-pub struct Pki {
+pub(super) struct Pki {
     cluster: Authority,
     store: Authority,
 }
 
 impl Pki {
     /// Reads the authorities, or makes them.
-    pub fn open(dir: &Dir) -> Result<Self> {
+    pub(super) fn open(dir: &Dir) -> Result<Self> {
         let pki = dir.file("pki");
         let cluster = authority(&pki, "ca", "trireme-ca")?;
         let store = authority(&pki.join("etcd"), "ca", "trireme-etcd-ca")?;
@@ -33,7 +33,7 @@ impl Pki {
     }
 
     /// Makes everything that hosts and the admin need.
-    pub fn issue(&self, dir: &Dir, cluster: &Cluster) -> Result<()> {
+    pub(super) fn issue(&self, dir: &Dir, cluster: &Cluster) -> Result<()> {
         for host in &cluster.hosts {
             match host.role {
                 Role::Master => self.master(dir, host, cluster)?,
@@ -52,15 +52,26 @@ impl Pki {
         }
         write_public(&pki.join("ca.crt"), self.cluster.cert_pem().as_bytes())?;
         write_public(&pki.join("etcd/ca.crt"), self.store.cert_pem().as_bytes())?;
-        let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc",
-            "kubernetes.default.svc.cluster.local", "localhost", &host.name];
-        let ips = vec![host.addr(), API_SERVICE.into(), Ipv4Addr::LOCALHOST.into(),
-            cluster.gateway().into()];
+        let names = [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+            "localhost",
+            &host.name,
+        ];
+        let ips = vec![
+            host.addr(),
+            API_SERVICE.into(),
+            Ipv4Addr::LOCALHOST.into(),
+            cluster.gateway().into(),
+        ];
         issue(&self.cluster, &pki, "apiserver", &server("kube-apiserver", &names, &ips))?;
         let agents = client("kube-apiserver-kubelet-client", &["system:masters"]);
         issue(&self.cluster, &pki, "apiserver-kubelet-client", &agents)?;
         let ips = [host.addr(), Ipv4Addr::LOCALHOST.into()];
-        let member = CertSpec { client: true, ..server(&host.name, &["localhost", &host.name], &ips) };
+        let member =
+            CertSpec { client: true, ..server(&host.name, &["localhost", &host.name], &ips) };
         issue(&self.store, &pki.join("etcd"), "server", &member)
     }
 
@@ -69,10 +80,12 @@ impl Pki {
         let pki = home.join("pki");
         write_public(&pki.join("ca.crt"), self.cluster.cert_pem().as_bytes())?;
         let user = format!("system:node:{}", host.name);
-        let spec = server(&user, &[&host.name, "localhost"], &[host.addr(), Ipv4Addr::LOCALHOST.into()]);
+        let spec =
+            server(&user, &[&host.name, "localhost"], &[host.addr(), Ipv4Addr::LOCALHOST.into()]);
         issue(&self.cluster, &pki, "kubelet", &spec)?;
         let servers = servers(cluster);
-        let users = [("kubelet.conf", &*user, "system:nodes"), ("proxy.conf", "system:kube-proxy", "")];
+        let users =
+            [("kubelet.conf", &*user, "system:nodes"), ("proxy.conf", "system:kube-proxy", "")];
         for (file, user, group) in users {
             self.kubeconfig(&home.join(file), user, group, &servers)?;
         }

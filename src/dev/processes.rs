@@ -18,11 +18,11 @@ use super::layout::{Cluster, Dir, Host, Role};
 /// How long a process may take to end in order before it is killed.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Name of the process that holds all simulated nodes.
-pub const FLEET: &str = "nodes";
+pub(crate) const FLEET: &str = "nodes";
 
 /// What `state.json` says about a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Running {
+pub(crate) struct Running {
     /// Its name.
     pub name: String,
     /// Its id; `None` when it does not run.
@@ -43,14 +43,14 @@ struct Process {
 }
 
 /// All processes of a cluster.
-pub struct Processes {
+pub(crate) struct Processes {
     dir: Dir,
     all: Mutex<BTreeMap<String, Process>>,
 }
 
 impl Processes {
     /// The processes that a cluster consists of; none runs yet.
-    pub fn new(dir: &Dir, cluster: &Cluster, flags: &[String]) -> Arc<Self> {
+    pub(crate) fn new(dir: &Dir, cluster: &Cluster, flags: &[String]) -> Arc<Self> {
         let mut all = BTreeMap::new();
         let mut add = |name: &str, args: Vec<String>| {
             let pid = watch::Sender::new(None);
@@ -72,12 +72,12 @@ impl Processes {
     }
 
     /// Names of all processes.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.all.lock().keys().cloned().collect()
     }
 
     /// Starts a process that does not run.
-    pub fn start(self: &Arc<Self>, name: &str) -> Result<i32> {
+    pub(crate) fn start(self: &Arc<Self>, name: &str) -> Result<i32> {
         let mut all = self.all.lock();
         let process = all.get_mut(name).with_context(|| format!("no process {name:?}"))?;
         if let Some(pid) = *process.pid.borrow() {
@@ -131,7 +131,7 @@ impl Processes {
     }
 
     /// The id of a process; an error when it does not run.
-    pub fn pid(&self, name: &str) -> Result<i32> {
+    pub(crate) fn pid(&self, name: &str) -> Result<i32> {
         let all = self.all.lock();
         let process = all.get(name).with_context(|| format!("no process {name:?}"))?;
         let pid = *process.pid.borrow();
@@ -139,7 +139,7 @@ impl Processes {
     }
 
     /// Sends a signal and waits for the end.
-    pub async fn end(&self, name: &str, signal: Signal) -> Result<()> {
+    pub(crate) async fn end(&self, name: &str, signal: Signal) -> Result<()> {
         let mut pid = {
             let mut all = self.all.lock();
             let process = all.get_mut(name).with_context(|| format!("no process {name:?}"))?;
@@ -158,7 +158,7 @@ impl Processes {
     }
 
     /// Ends everything: nodes first, so that they can still say goodbye, then masters.
-    pub async fn end_all(&self) {
+    pub(crate) async fn end_all(&self) {
         let (masters, others): (Vec<_>, Vec<_>) =
             self.names().into_iter().partition(|name| name.starts_with("master"));
         for group in [others, masters] {
@@ -172,7 +172,7 @@ impl Processes {
     }
 
     /// Remembers that a host's cable is out, or in again.
-    pub fn set_cut(&self, name: &str, cut: bool) -> Result<()> {
+    pub(crate) fn set_cut(&self, name: &str, cut: bool) -> Result<()> {
         if let Some(process) = self.all.lock().get_mut(name) {
             process.cut = cut;
         }
@@ -180,7 +180,7 @@ impl Processes {
     }
 
     /// What runs.
-    pub fn running(&self) -> Vec<Running> {
+    pub(crate) fn running(&self) -> Vec<Running> {
         let all = self.all.lock();
         let one = |(name, process): (&String, &Process)| Running {
             name: name.clone(),
@@ -197,7 +197,7 @@ impl Processes {
 }
 
 /// What ran according to a directory's note.
-pub fn read(dir: &Dir) -> Result<Vec<Running>> {
+pub(crate) fn read(dir: &Dir) -> Result<Vec<Running>> {
     match std::fs::read(dir.file("state.json")) {
         Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -206,7 +206,7 @@ pub fn read(dir: &Dir) -> Result<Vec<Running>> {
 }
 
 /// Ends processes that a killed run has left. Only those whose command line names this directory.
-pub fn end_leftovers(dir: &Dir) -> Result<()> {
+pub(crate) fn end_leftovers(dir: &Dir) -> Result<()> {
     for process in read(dir)? {
         let Some(pid) = process.pid else { continue };
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -258,7 +258,12 @@ fn node(dir: &Dir, cluster: &Cluster, host: &Host, flags: &[String]) -> Vec<Stri
         flag("cert-dir", home.join("pki").display()),
         flag("container-runtime", &cluster.runtime),
     ];
-    args.extend(flags.iter().filter(|flag| flag.starts_with("--profile") || flag.starts_with("--log")).cloned());
+    args.extend(
+        flags
+            .iter()
+            .filter(|flag| flag.starts_with("--profile") || flag.starts_with("--log"))
+            .cloned(),
+    );
     args
 }
 
@@ -269,6 +274,11 @@ fn fleet(dir: &Dir, flags: &[String]) -> Vec<String> {
         flag("fleet", dir.path().display()),
         flag("container-runtime", "simulated"),
     ];
-    args.extend(flags.iter().filter(|flag| flag.starts_with("--profile") || flag.starts_with("--log")).cloned());
+    args.extend(
+        flags
+            .iter()
+            .filter(|flag| flag.starts_with("--profile") || flag.starts_with("--log"))
+            .cloned(),
+    );
     args
 }

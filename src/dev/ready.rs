@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What to wait for.
-pub struct Ready {
+pub(crate) struct Ready {
     dir: Dir,
     processes: Arc<Processes>,
     /// A client for each master alone.
@@ -25,7 +25,7 @@ pub struct Ready {
 
 impl Ready {
     /// Clients for all masters.
-    pub fn new(dir: &Dir, cluster: &Cluster, processes: &Arc<Processes>) -> Result<Self> {
+    pub(crate) fn new(dir: &Dir, cluster: &Cluster, processes: &Arc<Processes>) -> Result<Self> {
         let kubeconfig = dir.file("kubeconfig");
         let masters = cluster
             .masters()
@@ -39,7 +39,7 @@ impl Ready {
     }
 
     /// Until every master serves a read that needs the store and the bootstrap objects.
-    pub async fn masters(&self) -> Result<()> {
+    pub(crate) async fn masters(&self) -> Result<()> {
         let path = "/api/v1/namespaces/default/services/kubernetes";
         for (name, client) in &self.masters {
             self.until(name, || async {
@@ -51,16 +51,22 @@ impl Ready {
     }
 
     /// Until so many nodes are Ready.
-    pub async fn nodes(&self, count: usize) -> Result<()> {
+    pub(crate) async fn nodes(&self, count: usize) -> Result<()> {
         let Some((_, client)) = self.masters.first() else { bail!("no masters") };
         self.until("nodes", || async {
             let nodes = client.list::<Node>("", &client::ListOptions::default()).await;
-            nodes.is_ok_and(|nodes| nodes.items.iter().filter(|node| is_ready(node)).count() >= count)
+            nodes.is_ok_and(|nodes| {
+                nodes.items.iter().filter(|node| is_ready(node)).count() >= count
+            })
         })
         .await
     }
 
-    async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) -> Result<()> {
+    async fn until<F: Future<Output = bool>>(
+        &self,
+        what: &str,
+        holds: impl Fn() -> F,
+    ) -> Result<()> {
         let end = Instant::now() + PATIENCE;
         loop {
             if holds().await {
@@ -89,7 +95,7 @@ impl Ready {
 }
 
 /// Whether a node's condition Ready is True.
-pub fn is_ready(node: &Node) -> bool {
+pub(crate) fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions
         .into_iter()

@@ -128,7 +128,10 @@ pub(crate) fn kinds(
         let full = format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}");
         let ty = graph.id(&full).with_context(|| format!("meta kind {kind}"))?;
         rows.push(("meta.k8s.io", "v1", kind, ty));
-        if matches!(*kind, "Status" | "APIGroup" | "APIGroupList" | "APIResourceList" | "APIVersions") {
+        if matches!(
+            *kind,
+            "Status" | "APIGroup" | "APIGroupList" | "APIResourceList" | "APIVersions"
+        ) {
             rows.push(("", "v1", kind, ty));
         }
     }

@@ -169,8 +169,10 @@ async fn write(server: &Server, addresses: &[String]) -> Result<(), Error> {
         "endpointslice.kubernetes.io/skip-mirror": "true"}}, "subsets": subsets});
     settle(server, ("", "endpoints"), wanted).await?;
     let family = if addresses.iter().any(|ip| ip.contains(':')) { "IPv6" } else { "IPv4" };
-    let endpoints: Vec<Value> =
-        addresses.iter().map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}})).collect();
+    let endpoints: Vec<Value> = addresses
+        .iter()
+        .map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}}))
+        .collect();
     let wanted = json!({
         "metadata": {"labels": {"kubernetes.io/service-name": NAME}},
         "addressType": family, "endpoints": endpoints, "ports": [port],
@@ -198,7 +200,8 @@ async fn settle(server: &Server, what: (&str, &str), wanted: Value) -> Result<()
         }
     }
     let labels = wanted["metadata"]["labels"].as_object().into_iter().flatten();
-    let mut all = new.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut all =
+        new.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
     all.extend(labels.map(|(key, value)| (key.clone(), value.clone())));
     fields::set(&mut new, "/metadata/labels", all);
     if what.1 == "endpointslices" {

@@ -26,8 +26,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Who writes these objects.
 const MANAGER: &str = "kube-apiserver";
 /// Who writes flow schemas and priority levels, and who their status.
-const FLOW: [&str; 2] =
-    ["api-priority-and-fairness-config-producer-v1", "api-priority-and-fairness-config-consumer-v1"];
+const FLOW: [&str; 2] = [
+    "api-priority-and-fairness-config-producer-v1",
+    "api-priority-and-fairness-config-consumer-v1",
+];
 
 /// Writes what is missing, again and again until it is done.
 pub async fn run(server: Arc<Server>) {
@@ -244,12 +246,9 @@ mod tests {
 
     #[test]
     fn a_role_gets_back_what_it_lost() {
-        let rule = |resource: &str| {
-            json!({"apiGroups": [""], "resources": [resource], "verbs": ["get"]})
-        };
-        let role = |rules: Vec<Value>| {
-            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": rules})
-        };
+        let rule =
+            |resource: &str| json!({"apiGroups": [""], "resources": [resource], "verbs": ["get"]});
+        let role = |rules: Vec<Value>| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": rules});
         let wanted = role(vec![rule("pods"), rule("nodes")]).to_string();
         let cut = role(vec![rule("nodes"), rule("secrets")]).to_string();
         let mended = mend(cut.as_bytes(), wanted.as_bytes()).expect("a rule was missing");

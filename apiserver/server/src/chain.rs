@@ -67,12 +67,16 @@ pub async fn serve(server: Arc<Server>, request: Incoming) -> Response<Body> {
     let audit_id = audit_id(&request.parts.headers);
     let uri = &request.parts.uri;
     let info = RequestInfo::parse(&request.parts.method, uri.path(), uri.query());
-    if info.is_resource && matches!(info.resource.as_str(), "watch" | "proxy") && info.name.is_empty() {
+    if info.is_resource
+        && matches!(info.resource.as_str(), "watch" | "proxy")
+        && info.name.is_empty()
+    {
         return endpoints::no_target(&info);
     }
     let running = server.metrics.begin(&info);
     let limit = time_limit(&server, &info);
-    let metrics = (info.verb.clone(), info.group.clone(), info.version.clone(), info.resource.clone());
+    let metrics =
+        (info.verb.clone(), info.group.clone(), info.version.clone(), info.resource.clone());
     let headers = request.parts.headers.clone();
     let inner = AssertUnwindSafe(Box::pin(authenticated(server.clone(), request, info)));
     let mut response = match limit {
@@ -169,7 +173,11 @@ fn timed_out() -> Response<Body> {
 }
 
 /// Finds out who asks, and on whose behalf.
-async fn authenticated(server: Arc<Server>, request: Incoming, info: RequestInfo) -> Response<Body> {
+async fn authenticated(
+    server: Arc<Server>,
+    request: Incoming,
+    info: RequestInfo,
+) -> Response<Body> {
     let Incoming { parts, body, peer, identity } = request;
     let form = error_form(&parts.headers);
     let user = match identity {

@@ -17,7 +17,8 @@ pub fn term(holder: &str, transitions: i64) -> String {
 /// The compare that a request's fence asks for.
 pub fn compare(headers: &HeaderMap) -> Result<Option<Compare>, Status> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
-    let bad = || Status::bad_request("Trireme-Fence must be <namespace>/<name>;<holder>;<transitions>");
+    let bad =
+        || Status::bad_request("Trireme-Fence must be <namespace>/<name>;<holder>;<transitions>");
     let text = value.to_str().map_err(|_| bad())?;
     let (lease, rest) = text.split_once(';').ok_or_else(bad)?;
     let (holder, transitions) = rest.rsplit_once(';').ok_or_else(bad)?;

@@ -24,7 +24,11 @@ pub fn list<'a>(object: &'a Value, path: &str) -> &'a [Value] {
 
 /// The list at a path, to change.
 pub fn list_mut<'a>(object: &'a mut Value, path: &str) -> &'a mut [Value] {
-    object.pointer_mut(path).and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default()
+    object
+        .pointer_mut(path)
+        .and_then(Value::as_array_mut)
+        .map(Vec::as_mut_slice)
+        .unwrap_or_default()
 }
 
 /// The texts of the list at a path.

@@ -130,7 +130,9 @@ pub struct Offer {
 impl Offer {
     fn encodings(self) -> impl Iterator<Item = Encoding> {
         let all = [(Encoding::Json, true), (Encoding::Yaml, self.yaml)];
-        all.into_iter().chain([(Encoding::Protobuf, self.protobuf)]).filter_map(|(e, on)| on.then_some(e))
+        all.into_iter()
+            .chain([(Encoding::Protobuf, self.protobuf)])
+            .filter_map(|(e, on)| on.then_some(e))
     }
 
     /// The form that suits a request best.
@@ -167,7 +169,10 @@ impl Offer {
         let stream = if self.watch { ";stream=watch" } else { "" };
         let types: Vec<String> =
             self.encodings().map(|e| format!("{}{stream}", e.media_type())).collect();
-        not_acceptable(&format!("only the following media types are accepted: {}", types.join(", ")))
+        not_acceptable(&format!(
+            "only the following media types are accepted: {}",
+            types.join(", ")
+        ))
     }
 }
 
@@ -196,7 +201,8 @@ fn is_pretty(wish: &Wish<'_>, headers: &HeaderMap, query: Option<&str>) -> bool 
 
 /// The media type of a body, lower case and without parameters; JSON when nothing is said.
 pub fn content_type(headers: &HeaderMap) -> String {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let text =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let media = text.split(';').next().unwrap_or_default().trim();
     if media.is_empty() { "application/json".to_owned() } else { media.to_ascii_lowercase() }
 }
@@ -223,6 +229,9 @@ mod tests {
         assert_eq!(choose(go), Some((Encoding::Protobuf, Shape::Full)));
         assert_eq!(choose("*/*"), Some((Encoding::Json, Shape::Full)));
         assert_eq!(choose("text/html"), None);
-        assert_eq!(choose("application/yaml;q=0.5,application/json;q=0.9"), Some((Encoding::Json, Shape::Full)));
+        assert_eq!(
+            choose("application/yaml;q=0.5,application/json;q=0.9"),
+            Some((Encoding::Json, Shape::Full))
+        );
     }
 }

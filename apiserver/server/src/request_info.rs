@@ -225,13 +225,38 @@ mod tests {
             (Method::GET, "/api/v1/watch/pods", "watch", "", "pods", "", ""),
             (Method::GET, "/api/v1/namespaces/a/pods/x/log", "get", "a", "pods", "x", "log"),
             (Method::GET, "/api/v1/namespaces/a", "get", "a", "namespaces", "a", ""),
-            (Method::PUT, "/api/v1/namespaces/a/finalize", "update", "a", "namespaces", "a", "finalize"),
-            (Method::DELETE, "/apis/apps/v1/namespaces/a/deployments", "deletecollection", "a", "deployments", "", ""),
-            (Method::GET, "/api/v1/pods?fieldSelector=metadata.name%3Dx", "list", "", "pods", "x", ""),
+            (
+                Method::PUT,
+                "/api/v1/namespaces/a/finalize",
+                "update",
+                "a",
+                "namespaces",
+                "a",
+                "finalize",
+            ),
+            (
+                Method::DELETE,
+                "/apis/apps/v1/namespaces/a/deployments",
+                "deletecollection",
+                "a",
+                "deployments",
+                "",
+                "",
+            ),
+            (
+                Method::GET,
+                "/api/v1/pods?fieldSelector=metadata.name%3Dx",
+                "list",
+                "",
+                "pods",
+                "x",
+                "",
+            ),
         ];
         for (method, uri, verb, namespace, resource, name, subresource) in cases {
             let info = parse(method, uri);
-            let got = (&*info.verb, &*info.namespace, &*info.resource, &*info.name, &*info.subresource);
+            let got =
+                (&*info.verb, &*info.namespace, &*info.resource, &*info.name, &*info.subresource);
             assert_eq!(got, (verb, namespace, resource, name, subresource), "{uri}");
             assert!(info.is_resource);
         }

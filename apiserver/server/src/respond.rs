@@ -54,7 +54,8 @@ fn written(call: &Call, answer: Answer) -> Response<Body> {
     let form = call.form;
     let bytes = match answer.payload {
         Payload::Stream(body) => {
-            let kind = if call.info.verb == "watch" { form.encoding.stream_type() } else { "text/plain" };
+            let kind =
+                if call.info.verb == "watch" { form.encoding.stream_type() } else { "text/plain" };
             return respond(answer.code, kind, body);
         }
         Payload::Empty => return respond(answer.code, "text/plain", empty()),
@@ -136,9 +137,7 @@ fn is_status(object: &Value) -> bool {
 
 /// A scale as a table.
 fn scale_table(scale: &Value) -> Value {
-    let column = |name: &str, kind: &str| {
-        json!({"name": name, "type": kind, "format": "", "description": name, "priority": 0})
-    };
+    let column = |name: &str, kind: &str| json!({"name": name, "type": kind, "format": "", "description": name, "priority": 0});
     let number = |path: &str| fields::integer(scale, path).unwrap_or(0);
     let created = fields::text(scale, "/metadata/creationTimestamp").parse::<jiff::Timestamp>();
     let age = created.map(|at| jiff::Timestamp::now().as_second() - at.as_second()).unwrap_or(0);
@@ -298,7 +297,9 @@ pub fn encode(form: Form, value: &Value, ty: Option<Ty<'_>>) -> Result<Bytes, St
         Encoding::Yaml => Ok(yaml::write(value).into()),
         Encoding::Protobuf => match ty {
             Some(ty) => Ok(codec::encode_protobuf(ty, value).into()),
-            None => protobuf(value).ok_or_else(|| Status::internal("no protobuf form of this kind")),
+            None => {
+                protobuf(value).ok_or_else(|| Status::internal("no protobuf form of this kind"))
+            }
         },
     }
 }

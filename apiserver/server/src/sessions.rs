@@ -77,7 +77,13 @@ impl Sessions {
     }
 
     /// Adds the bond of a Lease to the transaction that writes it.
-    pub fn bind(&self, namespace: &str, name: &str, term: &str, txn: &mut Txn) -> Result<(), Error> {
+    pub fn bind(
+        &self,
+        namespace: &str,
+        name: &str,
+        term: &str,
+        txn: &mut Txn,
+    ) -> Result<(), Error> {
         let lease = *self.lease.lock();
         let Some(lease) = lease else {
             let text = "this process has no session yet";

@@ -40,14 +40,21 @@ impl Rig {
         let mut config = Config::new("m1", address, stdx::tls::ServerTls::default());
         config.signing_key = path;
         let storage = Memory::new();
-        let server = Server::new(config, address, storage.clone(), Shutdown::new()).expect("a server");
+        let server =
+            Server::new(config, address, storage.clone(), Shutdown::new()).expect("a server");
         server.run();
         let rig = Self { server, storage, _folder: Folder(folder) };
         rig.until("GET /readyz", |code, _| code == 200).await;
         rig
     }
 
-    async fn send(&self, user: &str, groups: &[&str], what: &str, body: Option<Value>) -> (u16, Value) {
+    async fn send(
+        &self,
+        user: &str,
+        groups: &[&str],
+        what: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
         self.send_with(user, groups, what, body, &[]).await
     }
 
@@ -108,7 +115,10 @@ async fn a_fresh_server_holds_what_a_cluster_begins_with() {
         .iter()
         .filter_map(|item| item["metadata"]["name"].as_str())
         .collect();
-    assert_eq!((code, names), (200, vec!["default", "kube-node-lease", "kube-public", "kube-system"]));
+    assert_eq!(
+        (code, names),
+        (200, vec!["default", "kube-node-lease", "kube-public", "kube-system"])
+    );
     let slice = "GET /apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
     let slice = rig.until(slice, |code, _| code == 200).await;
     assert_eq!(slice["endpoints"][0]["addresses"], json!(["127.0.0.1"]));
@@ -156,7 +166,8 @@ async fn a_role_grants_what_it_says_and_no_more() {
         assert!(tokio::time::Instant::now() < limit, "the binding never counts");
         tokio::task::yield_now().await;
     }
-    let (code, answer) = rig.send("alice", &[], "GET /api/v1/namespaces/default/secrets", None).await;
+    let (code, answer) =
+        rig.send("alice", &[], "GET /api/v1/namespaces/default/secrets", None).await;
     let text = "secrets is forbidden: User \"alice\" cannot list resource \"secrets\" in API group \"\" in \
                 the namespace \"default\"";
     assert_eq!((code, answer["message"].as_str()), (403, Some(text)));
@@ -175,7 +186,8 @@ async fn a_token_says_whose_it_is_until_its_account_is_gone() {
     let (_, known) = rig.admin(review, Some(ask)).await;
     assert_eq!(known["status"]["user"]["username"], "system:serviceaccount:default:s", "{known}");
     rig.admin(&format!("DELETE {accounts}/s"), None).await;
-    let ask = json!({"spec": {"token": token, "audiences": [rig.server.access.tokens.issuer(), "x"]}});
+    let ask =
+        json!({"spec": {"token": token, "audiences": [rig.server.access.tokens.issuer(), "x"]}});
     let (_, gone) = rig.admin(review, Some(ask)).await;
     assert_eq!(gone["status"].get("authenticated"), None, "{gone}");
 }
@@ -188,7 +200,8 @@ async fn a_pod_gets_one_node_and_no_other() {
     let pods = "/api/v1/namespaces/default/pods";
     let (code, made) = rig.admin(&format!("POST {pods}"), Some(pod("p"))).await;
     assert_eq!(code, 201, "{made}");
-    let binding = |node: &str| json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": node}});
+    let binding =
+        |node: &str| json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": node}});
     let bind = format!("POST {pods}/p/binding");
     assert_eq!(rig.admin(&bind, Some(binding("n1"))).await.0, 201);
     let (code, answer) = rig.admin(&bind, Some(binding("n2"))).await;
@@ -269,7 +282,8 @@ async fn an_eviction_spends_the_budget_that_protects_the_pod() {
         "desiredHealthy": 1, "expectedPods": 2});
     let (code, made) = rig.admin(&format!("PUT {budgets}/b/status"), Some(made)).await;
     assert_eq!(code, 200, "{made}");
-    let evict = |name: &str| (format!("POST {pods}/{name}/eviction"), json!({"metadata": {"name": name}}));
+    let evict =
+        |name: &str| (format!("POST {pods}/{name}/eviction"), json!({"metadata": {"name": name}}));
     let (what, body) = evict("a");
     let (code, answer) = rig.admin(&what, Some(body)).await;
     assert_eq!(code, 201, "{answer}");

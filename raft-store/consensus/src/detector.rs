@@ -171,7 +171,7 @@ impl Inner {
         let others = voters.iter().filter(|id| **id != self.id && **id != dead);
         let links: Vec<_> = others.filter_map(|id| self.links.get(*id)).collect();
         let answers = join_all(
-            links.iter().map(|link| async { (link.id, link.ask_vote(request.clone(), ASK).await) }),
+            links.iter().map(|link| async { (link.id, link.ask_vote(request, ASK).await) }),
         )
         .await;
         let mut agreed = 1;

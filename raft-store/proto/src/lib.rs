@@ -2,6 +2,7 @@
 //! themselves. Generated from `protos/`, because names and numbers there are the contract.
 //!
 //! Every `bytes` field is a shared [`bytes::Bytes`]: decoding a request copies nothing.
+#![allow(clippy::all, clippy::excessive_nesting, clippy::too_many_lines, reason = "generated")]
 
 /// Keys and events.
 pub mod mvccpb {
@@ -20,7 +21,6 @@ pub mod membershippb {
 
 /// The etcd v3 services and the store's log payload
 /// ([`InternalRaftRequest`](etcdserverpb::InternalRaftRequest)).
-#[allow(clippy::large_enum_variant, reason = "generated")]
 pub mod etcdserverpb {
     tonic::include_proto!("etcdserverpb");
 }

@@ -17,15 +17,23 @@ const ENOUGH: usize = 50;
 const ELECTED: [&str; 2] = ["kube-scheduler", "kube-controller-manager"];
 
 /// Measures.
-pub async fn run() -> Result<()> {
+pub(crate) async fn run() -> Result<()> {
     let mut cluster = Cluster::start(Options::simulated(2)).await?;
     let (mut outages, mut takeovers) = (Vec::new(), [Vec::new(), Vec::new()]);
     for round in 0..KILLS {
         round_of(&cluster, round, &mut outages, &mut takeovers).await?;
     }
-    figures::print("leader process killed -> next acknowledged write", &mut outages, "60 ms, p99 250 ms");
+    figures::print(
+        "leader process killed -> next acknowledged write",
+        &mut outages,
+        "60 ms, p99 250 ms",
+    );
     for (name, all) in ELECTED.iter().zip(&mut takeovers) {
-        figures::print(&format!("{name} killed with its master -> next holder"), all, "700 ms, p99 1500 ms");
+        figures::print(
+            &format!("{name} killed with its master -> next holder"),
+            all,
+            "700 ms, p99 1500 ms",
+        );
     }
     cluster.stop().await
 }
@@ -66,7 +74,8 @@ async fn round_of(
     outages.push(writes.outage_after(moment));
     cluster.host("start", &leader).await?;
     let back = cluster.client_of(&leader)?;
-    until("the killed master serves again", || async { holder(&back, ELECTED[0]).await.is_some() }).await;
+    until("the killed master serves again", || async { holder(&back, ELECTED[0]).await.is_some() })
+        .await;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Prints what was measured.
-pub fn print(what: &str, all: &mut [Duration], goal: &str) {
+pub(crate) fn print(what: &str, all: &mut [Duration], goal: &str) {
     all.sort();
     let (Some(worst), Some(median)) = (all.last(), all.get(all.len() / 2)) else {
         println!("{what:<58} nothing measured");
@@ -18,6 +18,6 @@ pub fn print(what: &str, all: &mut [Duration], goal: &str) {
 }
 
 /// Bytes as MB.
-pub fn megabytes(bytes: u64) -> String {
+pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -19,7 +19,9 @@ const BENCHES: [(&str, &str); 2] = [
 #[tokio::main]
 async fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = wanted.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == name)) {
+    if let Some(unknown) =
+        wanted.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == name))
+    {
         let known: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
         bail!("no bench {unknown:?}; there are {}", known.join(", "));
     }

@@ -15,7 +15,7 @@ const RUNS: usize = 5;
 const QUIET: Duration = Duration::from_secs(15);
 
 /// Measures.
-pub async fn run() -> Result<()> {
+pub(crate) async fn run() -> Result<()> {
     let binary = harness::binary();
     println!("binary size {}", figures::megabytes(std::fs::metadata(&binary)?.len()));
     let mut first_pod = Vec::new();

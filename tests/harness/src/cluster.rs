@@ -74,8 +74,7 @@ impl Cluster {
         let name = format!("trireme-suite-{}-{number}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         let _ = std::fs::remove_dir_all(&dir);
-        let mut cluster =
-            Self { dir, options, dev: None, ready_line: String::new(), keep: false };
+        let mut cluster = Self { dir, options, dev: None, ready_line: String::new(), keep: false };
         cluster.boot().await?;
         Ok(cluster)
     }

@@ -10,7 +10,7 @@ mod wait;
 
 pub use cluster::{Cluster, Options, binary};
 pub use kubectl::{Kubectl, Output};
-pub use load::{Writes, Writer};
+pub use load::{Writer, Writes};
 pub use wait::{patience, until, until_some};
 
 use anyhow::Context;
@@ -23,7 +23,8 @@ pub fn repository_file(name: &str) -> std::path::PathBuf {
 
 /// Resident memory of a process in bytes.
 pub fn resident(pid: i32) -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("reading its status")?;
+    let text =
+        std::fs::read_to_string(format!("/proc/{pid}/status")).context("reading its status")?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kib * 1024)

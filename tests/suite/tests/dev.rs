@@ -11,7 +11,8 @@ fn leftovers(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let text = dir.to_string_lossy().into_owned();
-    found.extend(read("/proc/self/mounts").lines().filter(|l| l.contains(&text)).map(str::to_owned));
+    found
+        .extend(read("/proc/self/mounts").lines().filter(|l| l.contains(&text)).map(str::to_owned));
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let line = read(&format!("{}/cmdline", process.path().display()));
         if line.contains(&text) && process.file_name() != *std::process::id().to_string() {
@@ -100,9 +101,16 @@ async fn a_directory_in_use_is_refused_and_broken_input_is_named() -> Result<()>
     let path = broken.to_str().context("UTF-8")?;
     let output = cluster.kubectl().run(&["apply", "-f", path]).await?;
     assert!(!output.ok && output.stderr.contains("error"), "{}", output.stderr);
-    std::fs::write(&broken, "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: []}\n")?;
+    std::fs::write(
+        &broken,
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: []}\n",
+    )?;
     let output = cluster.kubectl().run(&["apply", "-f", path]).await?;
-    assert!(!output.ok && output.stderr.contains("spec.containers: Required value"), "{}", output.stderr);
+    assert!(
+        !output.ok && output.stderr.contains("spec.containers: Required value"),
+        "{}",
+        output.stderr
+    );
     until("status shows the member that leads", || async { cluster.leader().await.is_ok() }).await;
     cluster.stop().await
 }

@@ -26,7 +26,8 @@ impl Watcher {
         let sink = seen.clone();
         let labels = format!("writer={label}");
         let task = tokio::spawn(async move {
-            let selection = Selection { namespace: "default".into(), labels, ..Selection::default() };
+            let selection =
+                Selection { namespace: "default".into(), labels, ..Selection::default() };
             let mut start = Start::Initial;
             loop {
                 let Ok(mut watch) = client.watch::<ConfigMap>(&selection, &start).await else {
@@ -60,7 +61,8 @@ impl Watcher {
         self.task.abort();
         let seen = self.seen.lock().clone();
         let wanted: Vec<&str> = acknowledged.iter().map(|(name, _)| &**name).collect();
-        let seen: Vec<&str> = seen.iter().map(|name| &**name).filter(|n| wanted.contains(n)).collect();
+        let seen: Vec<&str> =
+            seen.iter().map(|name| &**name).filter(|n| wanted.contains(n)).collect();
         assert_eq!(seen, wanted, "the watch saw each write once and in order");
         Ok(())
     }

@@ -36,7 +36,11 @@ async fn an_agent_is_killed_and_its_pods_stay() -> Result<()> {
     cluster.host("kill", &victim).await?;
     let url = format!("http://{}:8080/motto", ip(here));
     let args = ["exec", name(elsewhere), "--", "wget", "-q", "-O", "-", &url];
-    assert_eq!(cluster.kubectl().get(&args).await?, "It serves.", "the pod serves without its agent");
+    assert_eq!(
+        cluster.kubectl().get(&args).await?,
+        "It serves.",
+        "the pod serves without its agent"
+    );
     cluster.host("start", &victim).await?;
     let kubectl = cluster.kubectl();
     let here = name(here).to_owned();

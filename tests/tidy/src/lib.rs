@@ -29,7 +29,8 @@ impl File {
 
     /// Lines up to the first test module.
     pub fn code_lines(&self) -> usize {
-        let code = self.text.find("#[cfg(test)]\nmod tests {").map_or(&*self.text, |at| &self.text[..at]);
+        let code =
+            self.text.find("#[cfg(test)]\nmod tests {").map_or(&*self.text, |at| &self.text[..at]);
         code.lines().count()
     }
 }
@@ -53,7 +54,8 @@ fn walk(root: &Path, folder: &Path, ending: &str, found: &mut Vec<File>) {
             }
         } else if name.ends_with(ending) {
             let Ok(text) = fs::read_to_string(&path) else { continue };
-            let path = path.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
+            let path =
+                path.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
             found.push(File { path, text });
         }
     }

@@ -71,9 +71,12 @@ fn documents_keep_their_limits() {
 
 #[test]
 fn every_public_item_says_what_it_means() {
-    let item = Regex::new(r"^\s*pub (async fn|fn|struct|enum|trait|const|static|type) (\w+)").expect("valid");
+    let item = Regex::new(r"^\s*pub (async fn|fn|struct|enum|trait|const|static|type) (\w+)")
+        .expect("valid");
     let mut complaints = Vec::new();
-    for file in files(".rs").iter().filter(|file| !file.is_test() && !file.path.contains("/examples/")) {
+    for file in
+        files(".rs").iter().filter(|file| !file.is_test() && !file.path.contains("/examples/"))
+    {
         let lines: Vec<&str> = file.text.lines().take(file.code_lines()).collect();
         for (at, line) in lines.iter().enumerate() {
             let Some(found) = item.captures(line) else { continue };

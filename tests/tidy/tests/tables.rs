@@ -12,7 +12,11 @@ struct Table {
 
 /// All tables that tidy knows.
 const TABLES: &[Table] = &[
-    Table { rows: "scheduler/src/plugins/mod.rs", folder: "scheduler/src/plugins", other: &["mod", "tests"] },
+    Table {
+        rows: "scheduler/src/plugins/mod.rs",
+        folder: "scheduler/src/plugins",
+        other: &["mod", "tests"],
+    },
     Table {
         rows: "apiserver/server/src/admission/mod.rs",
         folder: "apiserver/server/src/admission",
@@ -37,7 +41,8 @@ fn every_thing_has_a_row() {
             .collect();
         for thing in things {
             if !rows.contains(&format!("{thing}::")) {
-                complaints.push(format!("{}/{thing}.rs has no row in {}", table.folder, table.rows));
+                complaints
+                    .push(format!("{}/{thing}.rs has no row in {}", table.folder, table.rows));
             }
         }
     }

@@ -75,11 +75,10 @@ fn annotations(metadata: &Value, spec: &Value, path: &str, out: &mut Vec<String>
         .collect();
     let all = metadata.get("annotations").and_then(Value::as_object);
     for key in all.into_iter().flat_map(serde_json::Map::keys) {
-        let what = if key == POD_SECCOMP {
+        let of = |prefix| key.strip_prefix(prefix).is_some_and(|name| names.contains(&name));
+        let what = if key == POD_SECCOMP || of(SECCOMP) {
             "non-functional in v1.27+; use the \"seccompProfile\" field instead"
-        } else if key.strip_prefix(SECCOMP).is_some_and(|name| names.contains(&name)) {
-            "non-functional in v1.27+; use the \"seccompProfile\" field instead"
-        } else if key.strip_prefix(APP_ARMOR).is_some_and(|name| names.contains(&name)) {
+        } else if of(APP_ARMOR) {
             "deprecated since v1.30; use the \"appArmorProfile\" field instead"
         } else {
             continue;

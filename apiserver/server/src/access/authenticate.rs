@@ -18,8 +18,7 @@ const WEBSOCKET: &str = "base64url.bearer.authorization.k8s.io.";
 /// Where the fingerprint of the credentials is told.
 pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// Advice for a header with too many blanks.
-pub const EXTRA_SPACE: &str =
-    "the provided Authorization header contains extra space before the bearer token, and is ignored";
+pub const EXTRA_SPACE: &str = "the provided Authorization header contains extra space before the bearer token, and is ignored";
 
 impl Access {
     /// The user behind a request, or 401. Credentials that are there and wrong are never ignored.
@@ -59,7 +58,8 @@ fn by_certificate(certificate: &CertificateDer<'static>) -> Option<UserInfo> {
         return None;
     }
     let groups = subject.iter_organization().filter_map(|group| group.as_str().ok());
-    let mut user = UserInfo { name, groups: groups.map(str::to_owned).collect(), ..UserInfo::default() };
+    let mut user =
+        UserInfo { name, groups: groups.map(str::to_owned).collect(), ..UserInfo::default() };
     let print = hex::encode(Sha256::digest(certificate));
     user.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={print}")]);
     Some(user)

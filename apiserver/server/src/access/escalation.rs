@@ -55,7 +55,9 @@ impl Access {
 
     async fn check_binding(&self, grant: &Grant<'_>) -> Result<(), Status> {
         let Grant { user, resource, namespace, new, old } = *grant;
-        if old.is_some_and(|old| old.get("roleRef") == new.get("roleRef") && old.get("subjects") == new.get("subjects")) {
+        if old.is_some_and(|old| {
+            old.get("roleRef") == new.get("roleRef") && old.get("subjects") == new.get("subjects")
+        }) {
             return Ok(());
         }
         let (kind, role) = (fields::text(new, "/roleRef/kind"), fields::text(new, "/roleRef/name"));

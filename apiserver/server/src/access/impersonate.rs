@@ -11,7 +11,8 @@ use std::fmt::Write;
 
 use super::{Access, Attributes, forbidden};
 use crate::identity::{
-    ACCOUNT_PREFIX, ANONYMOUS, AUTHENTICATED, NODE_PREFIX, UNAUTHENTICATED, UserInfo, account_groups,
+    ACCOUNT_PREFIX, ANONYMOUS, AUTHENTICATED, NODE_PREFIX, UNAUTHENTICATED, UserInfo,
+    account_groups,
 };
 use crate::request_info::RequestInfo;
 
@@ -64,7 +65,8 @@ impl Access {
             if wanted == UserInfo::default() {
                 return Ok(user);
             }
-            let text = format!("requested {} without impersonating a user name", go_syntax(&wanted));
+            let text =
+                format!("requested {} without impersonating a user name", go_syntax(&wanted));
             return Err(Status::bad_request(&text));
         }
         let needs = needs(&wanted);
@@ -129,7 +131,12 @@ fn wanted(headers: &HeaderMap) -> UserInfo {
         let value = value.to_str().unwrap_or_default().to_owned();
         extra.entry(key).or_default().push(value);
     }
-    UserInfo { name: text(USER), uid: text(UID), groups: groups.map(str::to_owned).collect(), extra }
+    UserInfo {
+        name: text(USER),
+        uid: text(UID),
+        groups: groups.map(str::to_owned).collect(),
+        extra,
+    }
 }
 
 /// What impersonating a user needs, in the order in which it is asked.
@@ -160,7 +167,8 @@ fn needs(wanted: &UserInfo) -> Vec<Need> {
 /// Adds the groups that come with a name.
 fn complete(mut user: UserInfo) -> UserInfo {
     if user.groups.is_empty() && user.name.starts_with(ACCOUNT_PREFIX) {
-        user.groups = user.account().map(|(namespace, _)| account_groups(namespace)).unwrap_or_default();
+        user.groups =
+            user.account().map(|(namespace, _)| account_groups(namespace)).unwrap_or_default();
     }
     if user.name == ANONYMOUS {
         if !user.is_in(UNAUTHENTICATED) {
@@ -178,7 +186,8 @@ fn go_syntax(user: &UserInfo) -> String {
         let values: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
         format!("[]string{{{}}}", values.join(", "))
     };
-    let groups = if user.groups.is_empty() { "[]string(nil)".to_owned() } else { list(&user.groups) };
+    let groups =
+        if user.groups.is_empty() { "[]string(nil)".to_owned() } else { list(&user.groups) };
     let extra = if user.extra.is_empty() {
         "map[string][]string(nil)".to_owned()
     } else {

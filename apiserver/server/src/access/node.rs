@@ -155,7 +155,13 @@ impl Nodes {
         object.is_some_and(|object| fields::text(&object, "/spec/nodeName") == node)
     }
 
-    async fn read(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+    async fn read(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Value> {
         let key = keys::object(&keys::folder(group, resource), namespace, name);
         let item = self.storage.get(&key).await.ok()?.item?;
         document::decode(&item.value, item.revision).ok()
@@ -192,7 +198,8 @@ impl Nodes {
     fn set(&self, key: &[u8], object: Option<&Value>) {
         let prefix = keys::prefix(&keys::folder("", "pods"), None);
         let Some(rest) = key.strip_prefix(&prefix[..]) else { return };
-        let Some((namespace, name)) = std::str::from_utf8(rest).ok().and_then(|r| r.split_once('/'))
+        let Some((namespace, name)) =
+            std::str::from_utf8(rest).ok().and_then(|r| r.split_once('/'))
         else {
             return;
         };
@@ -299,7 +306,10 @@ fn walk(value: &Value, refs: &mut Refs) {
         Value::Object(map) => {
             for (key, value) in map {
                 let resource = match key.as_str() {
-                    "secret" | "secretRef" | "secretKeyRef" | "imagePullSecrets"
+                    "secret"
+                    | "secretRef"
+                    | "secretKeyRef"
+                    | "imagePullSecrets"
                     | "nodePublishSecretRef" => Some("secrets"),
                     "configMap" | "configMapRef" | "configMapKeyRef" => Some("configmaps"),
                     "persistentVolumeClaim" => Some("persistentvolumeclaims"),

@@ -382,7 +382,9 @@ impl Feed {
         let prefix = keys::prefix(&keys::folder(GROUP, self.part.plural()), None);
         let rest = std::str::from_utf8(key.strip_prefix(&prefix[..])?).ok()?;
         match self.part {
-            Part::ClusterRoles | Part::ClusterRoleBindings => Some((String::new(), rest.to_owned())),
+            Part::ClusterRoles | Part::ClusterRoleBindings => {
+                Some((String::new(), rest.to_owned()))
+            }
             _ => rest.split_once('/').map(|(ns, name)| (ns.to_owned(), name.to_owned())),
         }
     }
@@ -417,7 +419,8 @@ mod tests {
     fn index() -> Rbac {
         let rbac = Rbac::default();
         let mut state = rbac.state.write();
-        let view = json!({"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"v": "1"}}]}});
+        let view =
+            json!({"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"v": "1"}}]}});
         state.set(Part::ClusterRoles, "", "view", Some(&view));
         let part = json!({"metadata": {"labels": {"v": "1"}},
             "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]});
@@ -433,13 +436,20 @@ mod tests {
     }
 
     fn pods(namespace: &str) -> Attributes<'_> {
-        Attributes { verb: "get", is_resource: true, resource: "pods", namespace, ..Attributes::default() }
+        Attributes {
+            verb: "get",
+            is_resource: true,
+            resource: "pods",
+            namespace,
+            ..Attributes::default()
+        }
     }
 
     #[test]
     fn a_binding_in_a_namespace_grants_there_and_says_so() {
         let alice = UserInfo::new("alice", &[]);
-        let because = "RBAC: allowed by RoleBinding \"b/a\" of ClusterRole \"view\" to User \"alice\"";
+        let because =
+            "RBAC: allowed by RoleBinding \"b/a\" of ClusterRole \"view\" to User \"alice\"";
         assert_eq!(index().decide(&alice, &pods("a")), Opinion::Allow(because.into()));
         assert_eq!(index().decide(&alice, &pods("b")), Opinion::None);
     }

@@ -31,8 +31,7 @@ fn has(list: &[String], wanted: &str) -> bool {
 impl Rule {
     /// Reads a rule.
     pub fn read(value: &Value) -> Self {
-        let list =
-            |path: &str| fields::texts(value, path).into_iter().map(str::to_owned).collect();
+        let list = |path: &str| fields::texts(value, path).into_iter().map(str::to_owned).collect();
         Self {
             verbs: list("/verbs"),
             groups: list("/apiGroups"),
@@ -115,7 +114,9 @@ impl Rule {
         let group = piece.groups.first().is_some_and(|group| has(&self.groups, group));
         let resource = piece.resources.first().is_some_and(|wanted| {
             let sub = wanted.split_once('/').map(|(_, sub)| format!("*/{sub}"));
-            self.resources.iter().any(|own| own == ALL || own == wanted || Some(own) == sub.as_ref())
+            self.resources
+                .iter()
+                .any(|own| own == ALL || own == wanted || Some(own) == sub.as_ref())
         });
         let name = self.names.is_empty()
             || piece.names.first().is_some_and(|name| self.names.contains(name));
@@ -153,7 +154,9 @@ mod tests {
 
     #[test]
     fn rules_tell_resources_from_subresources() {
-        let rule = Rule::read(&json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "*/scale"]}));
+        let rule = Rule::read(
+            &json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "*/scale"]}),
+        );
         let wanted = |resource, subresource| Attributes {
             verb: "get",
             is_resource: true,
@@ -170,7 +173,8 @@ mod tests {
     fn what_is_not_held_is_named_piece_by_piece() {
         let wanted = Rule::read(&json!({"verbs": ["get", "delete"], "apiGroups": [""],
             "resources": ["pods", "secrets"]}));
-        let held = [Rule::read(&json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}))];
+        let held =
+            [Rule::read(&json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}))];
         let missing: Vec<String> = wanted
             .pieces()
             .iter()

@@ -25,8 +25,12 @@ impl StaticTokens {
             let uid = rest.first().cloned().unwrap_or_default();
             let groups = rest.get(1).map(String::as_str).unwrap_or_default().split(',');
             let groups = groups.map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned);
-            let user =
-                UserInfo { name: name.clone(), uid, groups: groups.collect(), ..UserInfo::default() };
+            let user = UserInfo {
+                name: name.clone(),
+                uid,
+                groups: groups.collect(),
+                ..UserInfo::default()
+            };
             users.insert(token.clone(), user);
         }
         Ok(Self(users))

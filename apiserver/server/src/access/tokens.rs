@@ -250,9 +250,8 @@ impl Tokens {
         let has = claims.aud.list();
         let both: Vec<String> = wanted.iter().filter(|a| has.contains(a)).cloned().collect();
         if both.is_empty() {
-            let text = format!(
-                "token audiences {has:?} is invalid for the target audiences {wanted:?}"
-            );
+            let text =
+                format!("token audiences {has:?} is invalid for the target audiences {wanted:?}");
             return Err(Refused::Because(text));
         }
         let now = jiff::Timestamp::now().as_second();
@@ -320,7 +319,12 @@ impl Tokens {
         Ok(uid)
     }
 
-    async fn read(&self, resource: &str, namespace: &str, name: &str) -> Result<Option<Value>, Refused> {
+    async fn read(
+        &self,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Refused> {
         let key = keys::object(&keys::folder("", resource), namespace, name);
         let got = self.storage.get(&key).await;
         let got = got.map_err(|error| Refused::Because(error.to_string()))?;
@@ -393,7 +397,8 @@ fn verifying_key(path: &Path) -> Result<Key, Error> {
             (key.map_err(|error| bad(path, error.to_string()))?, Algorithm::RS256)
         }
     };
-    let jwk = Jwk::from_decoding_key(&decoding, Some(algorithm)).map_err(|error| bad(path, error.to_string()))?;
+    let jwk = Jwk::from_decoding_key(&decoding, Some(algorithm))
+        .map_err(|error| bad(path, error.to_string()))?;
     key(jwk, algorithm).map_err(|why| bad(path, why))
 }
 

@@ -23,7 +23,7 @@ impl Plugin for NamespaceLifecycle {
         // Reviews of access tell nothing about namespaces, so they are answered in any.
         review.operation == Operation::Create
             && !call.namespace().is_empty()
-            && !(call.kind.resource.group == "authorization.k8s.io")
+            && (call.kind.resource.group != "authorization.k8s.io")
     }
 
     async fn mutate(&self, review: &Review<'_>, object: Option<&mut Value>) -> Result<(), Status> {

@@ -33,10 +33,12 @@ pub(super) fn serve(request: &Request, parts: &[&str]) -> Response<Body> {
     if !known {
         return unknown_path();
     }
-    if root && get
+    if root
+        && get
         && let Some(encoding) = aggregated(request)
     {
-        let document = if parts[0] == "api" { api::discovery::api() } else { api::discovery::apis() };
+        let document =
+            if parts[0] == "api" { api::discovery::api() } else { api::discovery::apis() };
         return aggregated_answer(request, document, encoding);
     }
     let Some(document) = document(request, parts) else {
@@ -55,8 +57,9 @@ pub(super) fn serve(request: &Request, parts: &[&str]) -> Response<Body> {
 /// in the list it stands.
 fn aggregated(request: &Request) -> Option<Encoding> {
     let wishes = wishes(request.headers());
-    let mut wished =
-        wishes.iter().filter(|wish| AGGREGATED.iter().all(|(key, value)| wish.param(key) == *value));
+    let mut wished = wishes
+        .iter()
+        .filter(|wish| AGGREGATED.iter().all(|(key, value)| wish.param(key) == *value));
     wished.find_map(|wish| {
         TYPES.iter().find(|(media, _)| wish.allows(media)).map(|(_, encoding)| *encoding)
     })
@@ -69,7 +72,8 @@ fn aggregated_answer(request: &Request, document: &Value, encoding: Encoding) ->
         Err(status) => return request.fail(&status),
     };
     let etag = format!("\"{}\"", api::openapi::hash(document.to_string().as_bytes()));
-    let kind = format!("{};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", encoding.media_type());
+    let kind =
+        format!("{};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", encoding.media_type());
     let same = request.headers().get(header::IF_NONE_MATCH).is_some_and(|tag| *tag == etag);
     let mut response = if same {
         respond::respond(304, &kind, empty())

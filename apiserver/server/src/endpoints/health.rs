@@ -130,7 +130,9 @@ pub(super) async fn serve(request: &Request, parts: &[&str]) -> Option<Response<
     if !unknown.is_empty() {
         let unknown: Vec<String> = unknown.iter().map(|name| format!("{name:?}")).collect();
         let unknown = unknown.join(",");
-        lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {unknown}\n"));
+        lines.push_str(&format!(
+            "warn: some health checks cannot be excluded: no matches for {unknown}\n"
+        ));
     }
     if !failed.is_empty() {
         return Some(text(500, format!("{lines}{path} check failed\n")));

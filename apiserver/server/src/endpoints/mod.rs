@@ -104,7 +104,14 @@ impl Request {
             }
         }
         paths.extend(health::paths());
-        let others = ["/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/version"];
+        let others = [
+            "/metrics",
+            "/metrics/slis",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/version",
+        ];
         paths.extend(others.map(str::to_owned));
         paths.sort();
         paths.dedup();
@@ -164,10 +171,13 @@ pub fn unknown_path() -> Response<Body> {
 /// 500 for an old path that watches nothing in particular.
 pub fn no_target(info: &RequestInfo) -> Response<Body> {
     let path = &info.path;
-    text(500, format!(
-        "Internal Server Error: {path:?}: failed to create RequestInfo: unable to determine kind and \
+    text(
+        500,
+        format!(
+            "Internal Server Error: {path:?}: failed to create RequestInfo: unable to determine kind and \
          namespace from url, {path}\n"
-    ))
+        ),
+    )
 }
 
 /// 406 with the representations that there are.
@@ -178,7 +188,8 @@ fn unacceptable(types: &[&str]) -> Status {
 
 /// 406 for a resource.
 pub fn not_acceptable(info: &RequestInfo) -> Response<Body> {
-    let mut types = vec!["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+    let mut types =
+        vec!["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
     if matches!(info.verb.as_str(), "list" | "watch") {
         types.push("application/json;stream=watch");
         types.push("application/vnd.kubernetes.protobuf;stream=watch");

@@ -33,7 +33,8 @@ pub(super) fn serve(request: &Request, path: &str) -> Option<Response<Body>> {
 fn v2(request: &Request) -> Response<Body> {
     let wishes = wishes(request.headers());
     if !wishes.iter().any(|wish| wish.allows(JSON)) {
-        let wanted = wishes.iter().any(|wish| wish.subtype == &V2_PROTOBUF.0["application/".len()..]);
+        let wanted =
+            wishes.iter().any(|wish| wish.subtype == &V2_PROTOBUF.0["application/".len()..]);
         tracing::debug!(protobuf = wanted, "openapi v2 in an unknown form was asked for");
         return respond::respond(406, TEXT, empty());
     }
@@ -57,7 +58,12 @@ fn v3(request: &Request, below: &str) -> Response<Body> {
 }
 
 /// A compressed document, as it is or inflated.
-fn document(request: &Request, gz: &'static [u8], tag: &str, cache: Option<&'static str>) -> Response<Body> {
+fn document(
+    request: &Request,
+    gz: &'static [u8],
+    tag: &str,
+    cache: Option<&'static str>,
+) -> Response<Body> {
     let headers = request.headers();
     let etag = format!("\"{tag}\"");
     let unchanged = headers.get(header::IF_NONE_MATCH).is_some_and(|tag| *tag == etag)

@@ -30,8 +30,11 @@ impl Strategy for SigningRequest {
         if user.extra.is_empty() {
             fields::remove(object, "/spec/extra");
         } else {
-            let extra: Map<String, Value> =
-                user.extra.iter().map(|(key, values)| (key.clone(), values.clone().into())).collect();
+            let extra: Map<String, Value> = user
+                .extra
+                .iter()
+                .map(|(key, values)| (key.clone(), values.clone().into()))
+                .collect();
             fields::set(object, "/spec/extra", extra);
         }
     }
@@ -68,9 +71,8 @@ fn stamp(object: &mut Value, old: &Value, now: &str) {
             fields::set(condition, "/lastUpdateTime", now);
         }
         if fields::text(condition, "/lastTransitionTime").is_empty() {
-            let same = before.filter(|old| {
-                fields::text(old, "/status") == fields::text(condition, "/status")
-            });
+            let same = before
+                .filter(|old| fields::text(old, "/status") == fields::text(condition, "/status"));
             let time = same.map(|old| fields::text(old, "/lastTransitionTime").to_owned());
             let time = time.filter(|time| !time.is_empty()).unwrap_or_else(|| now.to_owned());
             fields::set(condition, "/lastTransitionTime", time);

@@ -27,8 +27,7 @@ static SPEC_RETURNS: Plain = Plain(Rules { returns_deleted: true, ..Rules::SPEC 
 /// Kinds with a generation whose PUT needs a resourceVersion.
 static SPEC_CONDITIONAL: Plain = Plain(Rules { unconditional_update: false, ..Rules::SPEC });
 /// Events end after an hour.
-static EVENT: Plain =
-    Plain(Rules { create_on_update: true, ttl: Some(3600), ..Rules::DEFAULT });
+static EVENT: Plain = Plain(Rules { create_on_update: true, ttl: Some(3600), ..Rules::DEFAULT });
 /// Its deletion orphans pods.
 static REPLICATION_CONTROLLER: Plain = Plain(Rules { orphans: true, ..Rules::SPEC });
 /// A new CSINode with a stale revision must fail.

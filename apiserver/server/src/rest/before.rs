@@ -178,7 +178,12 @@ pub fn canonical(ctx: &Ctx<'_>, object: &mut Value) -> Result<(), Status> {
 }
 
 /// Refuses an object that can't be, with all that is wrong.
-pub fn validate(call: &Call, ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Result<(), Status> {
+pub fn validate(
+    call: &Call,
+    ctx: &Ctx<'_>,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
     let mut errors: Vec<FieldError> = match old {
         None => api::validation::object_create(ctx.gvk(), call.kind.resource.namespaced, new),
         Some(old) => api::validation::object_update(ctx.gvk(), new, old),

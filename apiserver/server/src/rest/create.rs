@@ -37,7 +37,9 @@ fn check_revision(object: &Value) -> Result<(), Status> {
     match fields::text(object, "/metadata/resourceVersion") {
         "" | "0" => Ok(()),
         text if text.parse::<u64>().is_err() => Ok(()),
-        _ => Err(Status::new(500, "", "resourceVersion should not be set on objects to be created")),
+        _ => {
+            Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"))
+        }
     }
 }
 
@@ -76,7 +78,8 @@ async fn make(
         if let Some(manager) = &manager {
             managers::updated(&ctx, None, &mut object, manager);
         }
-        admission::mutate(call, Operation::Create, Some(&mut object), None, options.dry_run).await?;
+        admission::mutate(call, Operation::Create, Some(&mut object), None, options.dry_run)
+            .await?;
         before::create(&ctx, &mut object)?;
         before::validate(call, &ctx, &object, None)?;
         admission::validate(call, Operation::Create, Some(&object), None, options.dry_run).await?;

@@ -72,12 +72,13 @@ pub fn options(call: &Call) -> Result<DeleteOptions, Status> {
 /// Reads a body of DeleteOptions; unknown fields and versions don't matter.
 fn decode(call: &Call) -> Result<Value, Status> {
     let media = content_type(&call.headers);
-    let content = ContentType::from_media_type(&media)
-        .ok_or_else(|| input::unsupported(&media, true))?;
+    let content =
+        ContentType::from_media_type(&media).ok_or_else(|| input::unsupported(&media, true))?;
     let gvk = Gvk { group: "meta.k8s.io", version: "v1", kind: "DeleteOptions" };
     if content == ContentType::Protobuf {
         let ty = registry().kind(gvk.group, gvk.version, gvk.kind);
-        let ty = ty.or_else(|| registry().find("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"));
+        let ty =
+            ty.or_else(|| registry().find("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"));
         let ty = ty.ok_or_else(|| Status::internal("no type for DeleteOptions"))?;
         let decoded = api::codec::decode(ty, &call.body, content, Strictness::Ignore);
         return decoded.map(|d| d.value).map_err(|error| Status::bad_request(&error.to_string()));
@@ -249,7 +250,8 @@ fn set_policy(ctx: &Ctx<'_>, object: &mut Value, options: &DeleteOptions) {
         (None, None) => (by_default, false),
     };
     let before = fields::texts(object, "/metadata/finalizers");
-    let mut after: Vec<&str> = before.iter().copied().filter(|f| *f != ORPHAN && *f != FOREGROUND).collect();
+    let mut after: Vec<&str> =
+        before.iter().copied().filter(|f| *f != ORPHAN && *f != FOREGROUND).collect();
     if orphan {
         after.push(ORPHAN);
     }

@@ -25,6 +25,7 @@ pub async fn delete_collection(call: &Call) -> Result<Answer, Status> {
         }
     }
     let revision = page.revision;
-    let list = List { items, revision, continue_token: page.continue_token, remaining: page.remaining };
+    let list =
+        List { items, revision, continue_token: page.continue_token, remaining: page.remaining };
     Ok(Answer { code: 200, payload: Payload::List(list) })
 }

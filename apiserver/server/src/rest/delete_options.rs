@@ -32,7 +32,9 @@ impl DeleteOptions {
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let grace = match body.get("gracePeriodSeconds") {
             None | Some(Value::Null) => None,
-            Some(value) => Some(value.as_i64().ok_or_else(|| mismatch("gracePeriodSeconds", value, "int64"))?),
+            Some(value) => {
+                Some(value.as_i64().ok_or_else(|| mismatch("gracePeriodSeconds", value, "int64"))?)
+            }
         };
         let preconditions = body.get("preconditions");
         let dry_run = body.get("dryRun").and_then(Value::as_array).into_iter().flatten();
@@ -61,7 +63,8 @@ impl DeleteOptions {
             orphan: flag("orphanDependents"),
             policy: text("propagationPolicy"),
             dry_run: query.all("dryRun").map(str::to_owned).collect(),
-            ignore_read_errors: flag("ignoreStoreReadErrorWithClusterBreakingPotential") == Some(true),
+            ignore_read_errors: flag("ignoreStoreReadErrorWithClusterBreakingPotential")
+                == Some(true),
         })
     }
 
@@ -80,7 +83,11 @@ impl DeleteOptions {
             }
             let known = ["Foreground", "Background", "Orphan", "nil"];
             if !known[..3].contains(&policy.as_str()) {
-                errors.push(FieldError::not_supported("propagationPolicy", policy.as_str(), &known));
+                errors.push(FieldError::not_supported(
+                    "propagationPolicy",
+                    policy.as_str(),
+                    &known,
+                ));
             }
         }
         check_dry_run(&self.dry_run, &mut errors);

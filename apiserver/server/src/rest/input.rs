@@ -101,7 +101,8 @@ pub fn check_namespace(call: &Call, object: &mut Value) -> Result<(), Status> {
         fields::remove(object, "/metadata/namespace");
         return Ok(());
     }
-    let text = "the namespace of the provided object does not match the namespace sent on the request";
+    let text =
+        "the namespace of the provided object does not match the namespace sent on the request";
     Err(Status::bad_request(text))
 }
 

@@ -90,8 +90,7 @@ impl ListOptions {
                 errors.push(FieldError::not_supported(at, wanted, &known));
             }
             if wanted == "Exact" && self.revision == "0" {
-                let text =
-                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                let text = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
                 errors.push(FieldError::forbidden(at, text));
             }
         }
@@ -151,7 +150,8 @@ fn fields(info: &RequestInfo) -> Result<Option<Fields>, Status> {
         return Ok(named.then(|| Fields::equal("metadata.name", &info.name)));
     }
     let fields = parse(text)?;
-    let other = fields.as_ref().is_some_and(|fields| fields.exact("metadata.name") != Some(&info.name));
+    let other =
+        fields.as_ref().is_some_and(|fields| fields.exact("metadata.name") != Some(&info.name));
     if !info.name.is_empty() && other {
         let text = "fieldSelector metadata.name doesn't match requested name";
         return Err(Status::bad_request(text));

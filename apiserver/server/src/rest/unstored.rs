@@ -26,7 +26,9 @@ async fn component(call: &Call) -> Result<Answer, Status> {
     let healthy = tokio::time::timeout(limit, call.server.storage.barrier()).await;
     let condition = match healthy {
         Ok(Ok(_)) => json!({"type": "Healthy", "status": "True", "message": "ok"}),
-        Ok(Err(error)) => json!({"type": "Healthy", "status": "False", "message": error.to_string()}),
+        Ok(Err(error)) => {
+            json!({"type": "Healthy", "status": "False", "message": error.to_string()})
+        }
         Err(_) => json!({"type": "Healthy", "status": "Unknown", "message": "no answer in time"}),
     };
     let status = |name: &str| json!({"metadata": {"name": name}, "conditions": [condition]});

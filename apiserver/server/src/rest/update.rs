@@ -87,11 +87,7 @@ pub async fn update(call: &Call) -> Result<Answer, Status> {
 }
 
 /// Replaces an object by a decoded one.
-pub async fn replace(
-    call: &Call,
-    object: Value,
-    options: &WriteOptions,
-) -> Result<Answer, Status> {
+pub async fn replace(call: &Call, object: Value, options: &WriteOptions) -> Result<Answer, Status> {
     let rules = call.kind.strategy.rules();
     let manager = options.manager_or(call.user_agent());
     let upsert = rules.create_on_update && call.info.subresource.is_empty();
@@ -231,11 +227,7 @@ enum Fresh {
 }
 
 /// Compares the revision that the client named.
-fn check_revision(
-    new: &Value,
-    old: &Value,
-    transform: &dyn Transform,
-) -> Result<Fresh, Status> {
+fn check_revision(new: &Value, old: &Value, transform: &dyn Transform) -> Result<Fresh, Status> {
     let given = fields::text(new, "/metadata/resourceVersion");
     if !transform.pinned() || given.is_empty() || given == "0" {
         return Ok(Fresh::Yes);
@@ -244,7 +236,11 @@ fn check_revision(
         let why = text.find("strconv").map_or(text.as_str(), |at| &text[at..]);
         Status::new(500, "", why)
     })?;
-    if given == fields::text(old, "/metadata/resourceVersion") { Ok(Fresh::Yes) } else { Ok(Fresh::No) }
+    if given == fields::text(old, "/metadata/resourceVersion") {
+        Ok(Fresh::Yes)
+    } else {
+        Ok(Fresh::No)
+    }
 }
 
 /// The client's revision is not the one read here: if the store has moved on it may be newer.

@@ -34,8 +34,8 @@ const FRAME: usize = 32 * 1024;
 pub async fn watch(call: &Call) -> Result<Answer, Status> {
     let options = ListOptions::parse(&call.info, true)?;
     let pick = Pick::new(&call.kind, &options)?;
-    let wanted = list_options::revision(&options.revision)
-        .map_err(|text| Status::new(500, "", &text))?;
+    let wanted =
+        list_options::revision(&options.revision).map_err(|text| Status::new(500, "", &text))?;
     let initial = options.initial_events == Some(true);
     let session = open(call, &options, pick, wanted, initial).await?;
     let frames = stream::unfold(session, |mut session| async move {

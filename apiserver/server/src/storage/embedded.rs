@@ -97,7 +97,8 @@ impl Storage for Embedded {
     }
 
     async fn get(&self, key: &Bytes) -> Result<Got, Error> {
-        let request = pb::RangeRequest { key: key.clone(), serializable: true, ..Default::default() };
+        let request =
+            pb::RangeRequest { key: key.clone(), serializable: true, ..Default::default() };
         let response = self.handle.range(request).await?;
         let revision = revision(response.header.as_ref());
         Ok(Got { item: response.kvs.into_iter().next().map(item), revision })

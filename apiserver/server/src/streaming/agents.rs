@@ -26,7 +26,7 @@ const PORT: u64 = 10_250;
 
 /// Where an agent listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub(super) struct Address {
     /// Host: an address or a name.
     pub host: String,
     /// Port.
@@ -34,11 +34,11 @@ pub struct Address {
 }
 
 /// How agents are reached.
-pub struct Agents;
+pub(super) struct Agents;
 
 impl Agents {
     /// Where the agent of a node listens.
-    pub async fn address(server: &Server, node: &str) -> Result<Address, Status> {
+    pub(super) async fn address(server: &Server, node: &str) -> Result<Address, Status> {
         let key = keys::object(&keys::folder("", "nodes"), "", node);
         let item = server.storage.get(&key).await?.item;
         let item = item.ok_or_else(|| Status::not_found("", "nodes", node))?;
@@ -54,7 +54,10 @@ impl Agents {
     }
 
     /// A connection to an agent on which one request can be made.
-    pub async fn connect(server: &Server, address: &Address) -> Result<SendRequest<Body>, Status> {
+    pub(super) async fn connect(
+        server: &Server,
+        address: &Address,
+    ) -> Result<SendRequest<Body>, Status> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             let text = format!("error dialing backend: {what} {}: {error}", address.host);
             Status::new(500, "InternalError", &text)

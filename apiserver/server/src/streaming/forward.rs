@@ -21,7 +21,7 @@ const HOP: [HeaderName; 6] = [
 const PRIVATE: [&str; 2] = ["authorization", "cookie"];
 
 /// What a client sent, on its way to somewhere else.
-pub struct Passed {
+pub(super) struct Passed {
     /// Method, headers, and the client's end of an upgrade.
     pub parts: Parts,
     /// The body.
@@ -33,7 +33,7 @@ pub struct Passed {
 }
 
 /// Passes it on.
-pub async fn pass(to: SendRequest<Body>, passed: Passed) -> Result<Response<Body>, Status> {
+pub(super) async fn pass(to: SendRequest<Body>, passed: Passed) -> Result<Response<Body>, Status> {
     let mut to = to;
     let Passed { parts, body, target, host } = passed;
     let failed = |error: &dyn std::fmt::Display| {

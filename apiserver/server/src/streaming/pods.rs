@@ -11,15 +11,15 @@ use super::forward::{Passed, pass};
 use crate::chain::Authenticated;
 use crate::document;
 use crate::fields;
-use crate::request_info::RequestInfo;
 use crate::identity::UserInfo;
+use crate::request_info::RequestInfo;
 use crate::server::Server;
 use crate::storage::keys;
 
 /// Where the agent answers exec.
-pub const EXEC: &str = "exec";
+pub(super) const EXEC: &str = "exec";
 /// Where it answers attach.
-pub const ATTACH: &str = "attach";
+pub(super) const ATTACH: &str = "attach";
 
 /// The annotation that names the container to take when none is named.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
@@ -28,20 +28,28 @@ const STREAMS: [(&str, &str); 4] =
     [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
 /// Parameters of logs.
 const LOG: [&str; 8] = [
-    "follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream",
+    "follow",
+    "previous",
+    "sinceSeconds",
+    "sinceTime",
+    "timestamps",
+    "tailLines",
+    "limitBytes",
+    "stream",
 ];
 
 /// A Pod.
-pub async fn pod(server: &Server, namespace: &str, name: &str) -> Result<Value, Status> {
+pub(super) async fn pod(server: &Server, namespace: &str, name: &str) -> Result<Value, Status> {
     let key = keys::object(&keys::folder("", "pods"), namespace, name);
     server.storage.barrier().await?;
     let item = server.storage.get(&key).await?.item;
     let item = item.ok_or_else(|| Status::not_found("", "pods", name))?;
-    document::decode(&item.value, item.revision).map_err(|error| Status::internal(&error.to_string()))
+    document::decode(&item.value, item.revision)
+        .map_err(|error| Status::internal(&error.to_string()))
 }
 
 /// exec and attach.
-pub async fn connect(
+pub(super) async fn connect(
     server: &Server,
     request: Authenticated,
     info: &RequestInfo,
@@ -52,7 +60,8 @@ pub async fn connect(
     let container = container(&pod, info.query.text("container"))?;
     if matches!(fields::text(&pod, "/status/phase"), "Succeeded" | "Failed") {
         let phase = fields::text(&pod, "/status/phase");
-        let text = format!("cannot exec into a container in a completed pod; current phase is {phase}");
+        let text =
+            format!("cannot exec into a container in a completed pod; current phase is {phase}");
         return Err(Status::new(500, "", &text));
     }
     let mut query = Vec::new();
@@ -66,7 +75,7 @@ pub async fn connect(
 }
 
 /// port-forward.
-pub async fn port_forward(
+pub(super) async fn port_forward(
     server: &Server,
     request: Authenticated,
     info: &RequestInfo,
@@ -78,7 +87,7 @@ pub async fn port_forward(
 }
 
 /// Logs.
-pub async fn log(
+pub(super) async fn log(
     server: &Server,
     request: Authenticated,
     info: &RequestInfo,
@@ -97,11 +106,7 @@ pub async fn log(
 }
 
 /// A WebSocket begins with a GET; what it may do is decided as for the POST that it stands for.
-async fn may_create(
-    server: &Server,
-    user: &UserInfo,
-    info: &RequestInfo,
-) -> Result<(), Status> {
+async fn may_create(server: &Server, user: &UserInfo, info: &RequestInfo) -> Result<(), Status> {
     if info.verb == "create" {
         return Ok(());
     }
@@ -200,7 +205,10 @@ mod tests {
     fn the_container_is_the_only_one_or_the_named_one() {
         let one = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}});
         assert_eq!(container(&one, "").expect("the only one"), "a");
-        assert_eq!(container(&one, "b").expect_err("unknown").message, "container b is not valid for pod p");
+        assert_eq!(
+            container(&one, "b").expect_err("unknown").message,
+            "container b is not valid for pod p"
+        );
         let two = json!({"metadata": {"name": "p"},
             "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
         let wanted = "a container name must be specified for pod p, choose one of: [a b]";

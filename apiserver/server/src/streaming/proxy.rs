@@ -40,7 +40,7 @@ fn split(text: &str) -> Result<Target<'_>, Status> {
 }
 
 /// `pods/NAME/proxy/…`
-pub async fn pod(
+pub(super) async fn pod(
     server: &Server,
     request: Authenticated,
     info: &RequestInfo,
@@ -57,7 +57,7 @@ pub async fn pod(
 }
 
 /// `services/NAME/proxy/…`: any ready endpoint.
-pub async fn service(
+pub(super) async fn service(
     server: &Server,
     request: Authenticated,
     info: &RequestInfo,
@@ -74,9 +74,9 @@ pub async fn service(
     let wanted = match target.port {
         "" if ports.len() == 1 => ports.first(),
         "" => ports.iter().find(|port| fields::text(port, "/name").is_empty()),
-        text => ports
-            .iter()
-            .find(|port| fields::text(port, "/name") == text || number(port) == text),
+        text => {
+            ports.iter().find(|port| fields::text(port, "/name") == text || number(port) == text)
+        }
     };
     let none = || {
         let text = format!("no endpoints available for service {:?}", info.name);
@@ -89,7 +89,7 @@ pub async fn service(
 }
 
 /// `nodes/NAME/proxy/…`: the agent itself.
-pub async fn node(
+pub(super) async fn node(
     server: &Server,
     request: Authenticated,
     info: &RequestInfo,
@@ -147,8 +147,11 @@ async fn endpoint(
             continue;
         }
         let ports = fields::list(&slice, "/ports");
-        let Some(found) = ports.iter().find(|one| fields::text(one, "/name") == port) else { continue };
-        let Some(number) = fields::integer(found, "/port").and_then(|n| u16::try_from(n).ok()) else {
+        let Some(found) = ports.iter().find(|one| fields::text(one, "/name") == port) else {
+            continue;
+        };
+        let Some(number) = fields::integer(found, "/port").and_then(|n| u16::try_from(n).ok())
+        else {
             continue;
         };
         let ready = fields::list(&slice, "/endpoints").iter().find(|one| {
@@ -241,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_port_has_a_number_or_a_name() {
-        let pod = json!({"spec": {"containers": [{"ports": [{"name": "http", "containerPort": 8080}]}]}});
+        let pod =
+            json!({"spec": {"containers": [{"ports": [{"name": "http", "containerPort": 8080}]}]}});
         assert_eq!(pod_port(&pod, "http"), Some(8080));
         assert_eq!(pod_port(&pod, "99"), Some(99));
         assert_eq!(first_port(&pod), Some(8080));

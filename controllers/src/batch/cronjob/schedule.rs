@@ -132,7 +132,6 @@ impl Calendar {
                 let ambiguous = zone.to_ambiguous_timestamp(wall);
                 if ambiguous.is_ambiguous()
                     && ambiguous
-                        .clone()
                         .later()
                         .ok()
                         .is_some_and(|later| later.to_zoned(zone.clone()).datetime() != wall)

@@ -50,9 +50,10 @@ impl Reporter {
                 self.before.clone_from(known);
             }
             let status = self.status().await;
-            let due = doubted || told.as_ref().is_none_or(|(old, at)| {
-                at.elapsed() >= profile.report() || essence(old) != essence(&status)
-            });
+            let due = doubted
+                || told.as_ref().is_none_or(|(old, at)| {
+                    at.elapsed() >= profile.report() || essence(old) != essence(&status)
+                });
             if due {
                 if let Err(error) = self.write(&status).await {
                     let (node, error) = (self.ctx.config.name.as_str(), error.text());

@@ -364,10 +364,10 @@ impl Worker {
             }
         }
         self.ctx.objects.release(&id.uid);
-        if self.ctx.config.files {
-            if let Err(error) = volume::remove(self.ctx.config.pod_dir(&id.uid)).await {
-                tracing::warn!(pod = id.name, error = error.text(), "volumes not removed");
-            }
+        if self.ctx.config.files
+            && let Err(error) = volume::remove(self.ctx.config.pod_dir(&id.uid)).await
+        {
+            tracing::warn!(pod = id.name, error = error.text(), "volumes not removed");
         }
         let logs = self.ctx.config.pod_logs(&id.namespace, &id.name, &id.uid);
         if let Err(error) = tokio::fs::remove_dir_all(&logs).await

@@ -9,13 +9,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 /// Pieces of output that wait for a slow client.
-pub const PIECES: usize = 32;
+pub(super) const PIECES: usize = 32;
 /// Bytes read at once.
 const PIECE: usize = 16 << 10;
 
 /// Where output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Out {
+pub(super) enum Out {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -25,7 +25,7 @@ pub enum Out {
 }
 
 /// Both ends of a carrier.
-pub struct Channels {
+pub(super) struct Channels {
     /// Input; its end is end of input.
     pub stdin: mpsc::Receiver<Bytes>,
     /// New sizes of the terminal.
@@ -43,13 +43,13 @@ struct WireSize {
 }
 
 /// Reads a size.
-pub fn size(bytes: &[u8]) -> Option<Size> {
+pub(super) fn size(bytes: &[u8]) -> Option<Size> {
     let size: WireSize = serde_json::from_slice(bytes).ok()?;
     Some(Size { width: size.width, height: size.height })
 }
 
 /// What the request's query asks for.
-pub fn exec_of(query: &[(String, String)]) -> Exec {
+pub(super) fn exec_of(query: &[(String, String)]) -> Exec {
     let flag = |name: &str| query.iter().any(|(k, v)| k == name && (v == "1" || v == "true"));
     let command = query.iter().filter(|(key, _)| key == "command");
     Exec {
@@ -65,7 +65,7 @@ pub fn exec_of(query: &[(String, String)]) -> Exec {
 }
 
 /// Carries a session to its end; the last piece of output is its status.
-pub async fn carry(session: Session, channels: Channels) {
+pub(super) async fn carry(session: Session, channels: Channels) {
     let Session { stdin, stdout, stderr, resize, exit } = session;
     let Channels { stdin: mut input, resize: mut sizes, out } = channels;
     let feeding = stdx::task::spawn("exec-input", async move {
@@ -141,7 +141,7 @@ fn status_of(code: i32) -> Bytes {
 }
 
 /// The status of something that went wrong on our side.
-pub fn failure(text: &str) -> Bytes {
+pub(super) fn failure(text: &str) -> Bytes {
     let mut status = Status::internal(text).to_value();
     status["message"] = format!("Internal error occurred: {text}").into();
     status.to_string().into()
@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn a_query_names_the_command_and_its_streams() {
-        let pairs = [("command", "sh"), ("command", "-c"), ("input", "1"), ("tty", "true"), ("error", "1")];
+        let pairs =
+            [("command", "sh"), ("command", "-c"), ("input", "1"), ("tty", "true"), ("error", "1")];
         let query: Vec<_> = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         let exec = exec_of(&query);
         assert_eq!(exec.command, ["sh", "-c"]);

@@ -20,7 +20,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// A new process.
     Exec,
     /// The container's own process.
@@ -28,7 +28,12 @@ pub enum Kind {
 }
 
 /// Answers; the session goes on after the answer.
-pub fn serve(kind: Kind, request: Request, target: Target, runtime: Arc<dyn Runtime>) -> Response<Body> {
+pub(super) fn serve(
+    kind: Kind,
+    request: Request,
+    target: Target,
+    runtime: Arc<dyn Runtime>,
+) -> Response<Body> {
     let exec = channels::exec_of(&request.query);
     if kind == Kind::Exec && exec.command.is_empty() {
         return plain(400, "you must specify at least one command for the container");
@@ -68,7 +73,9 @@ pub fn serve(kind: Kind, request: Request, target: Target, runtime: Arc<dyn Runt
                     ("stderr", exec.stderr),
                     ("resize", exec.tty),
                 ];
-                let Some((connection, streams)) = streams(connection, &wanted).await else { return };
+                let Some((connection, streams)) = streams(connection, &wanted).await else {
+                    return;
+                };
                 let (channels, writing) = over_spdy(streams);
                 run(begin(exec).await, channels).await;
                 let _ = writing.await;

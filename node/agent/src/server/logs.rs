@@ -19,7 +19,12 @@ use super::{Pods, Target};
 const PIECES: usize = 16;
 
 /// Answers with the log.
-pub fn serve(request: &Request, target: Target, who: Who, pods: Arc<dyn Pods>) -> Response<Body> {
+pub(super) fn serve(
+    request: &Request,
+    target: Target,
+    who: Who,
+    pods: Arc<dyn Pods>,
+) -> Response<Body> {
     let query = match query(request) {
         Ok(query) => query,
         Err(text) => return plain(400, &text),
@@ -58,7 +63,7 @@ pub fn serve(request: &Request, target: Target, who: Who, pods: Arc<dyn Pods>) -
 }
 
 /// Whose log it is.
-pub struct Who {
+pub(super) struct Who {
     /// The Pod's namespace.
     pub namespace: String,
     /// Its name.
@@ -75,7 +80,9 @@ fn query(request: &Request) -> Result<Query, String> {
     let since_seconds = number("sinceSeconds")?;
     let since = match request.get("sinceTime").filter(|text| !text.is_empty()) {
         Some(text) => Some(text.parse::<Timestamp>().map_err(|_| format!("sinceTime: {text:?}"))?),
-        None => since_seconds.map(|seconds| Timestamp::now() - jiff::SignedDuration::from_secs(seconds)),
+        None => {
+            since_seconds.map(|seconds| Timestamp::now() - jiff::SignedDuration::from_secs(seconds))
+        }
     };
     Ok(Query {
         follow: request.flag("follow"),

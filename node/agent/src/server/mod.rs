@@ -110,10 +110,13 @@ impl Server {
             [what, namespace, pod, ref rest @ ..] => {
                 // A uid may stand before the container; the names say enough.
                 let (container, port) = (rest.last().copied(), rest.last().copied());
-                let container = if matches!(what, "portForward" | "pipe") { None } else { container };
+                let container =
+                    if matches!(what, "portForward" | "pipe") { None } else { container };
                 let Some(target) = self.pods.find(namespace, pod, container) else {
                     return match container {
-                        Some(name) => plain(404, &format!("container {name} not found in pod {pod}")),
+                        Some(name) => {
+                            plain(404, &format!("container {name} not found in pod {pod}"))
+                        }
                         None => plain(404, &format!("pod {namespace}/{pod} not found")),
                     };
                 };
@@ -122,7 +125,9 @@ impl Server {
                     ("exec", _) => exec::serve(exec::Kind::Exec, request, target, runtime),
                     ("attach", _) => exec::serve(exec::Kind::Attach, request, target, runtime),
                     ("portForward", _) => port_forward::serve(request, target, runtime),
-                    ("pipe", Some(port)) => port_forward::pipe(request, target, port, runtime).await,
+                    ("pipe", Some(port)) => {
+                        port_forward::pipe(request, target, port, runtime).await
+                    }
                     ("containerLogs", _) => {
                         let who = logs::Who { namespace: namespace.into(), pod: pod.into() };
                         logs::serve(&request, target, who, self.pods.clone())

@@ -15,10 +15,10 @@ use super::upgrade::{self, Protocol};
 use super::{Target, websocket};
 
 /// What the API server's proxies upgrade to: the bytes of one connection.
-pub const PIPE: &str = "trireme-pipe";
+pub(super) const PIPE: &str = "trireme-pipe";
 
 /// Answers a port-forward; it goes on after the answer.
-pub fn serve(request: Request, target: Target, runtime: Arc<dyn Runtime>) -> Response<Body> {
+pub(super) fn serve(request: Request, target: Target, runtime: Arc<dyn Runtime>) -> Response<Body> {
     let Some(protocol) = upgrade::choose(&request.headers) else {
         return plain(400, "unable to upgrade: a WebSocket or SPDY/3.1 upgrade is needed");
     };
@@ -32,9 +32,7 @@ pub fn serve(request: Request, target: Target, runtime: Arc<dyn Runtime>) -> Res
     stdx::task::spawn("port-forward", async move {
         let Ok(upgraded) = upgraded.await else { return };
         let connection = match protocol {
-            Protocol::Tunnel => {
-                Connection::new(websocket::tunnel(websocket::open(upgraded).await))
-            }
+            Protocol::Tunnel => Connection::new(websocket::tunnel(websocket::open(upgraded).await)),
             _ => Connection::new(hyper_util::rt::TokioIo::new(upgraded)),
         };
         pairs(connection, &target.sandbox, runtime).await;
@@ -94,7 +92,12 @@ async fn forward(mut data: Stream, error: Stream, sandbox: String, runtime: Arc<
 }
 
 /// Answers a proxy's wish for a connection into a Pod.
-pub async fn pipe(request: Request, target: Target, port: u16, runtime: Arc<dyn Runtime>) -> Response<Body> {
+pub(super) async fn pipe(
+    request: Request,
+    target: Target,
+    port: u16,
+    runtime: Arc<dyn Runtime>,
+) -> Response<Body> {
     let mut stream = match runtime.port_forward(&target.sandbox, port).await {
         Ok(stream) => stream,
         Err(error) => return plain(502, &stdx::chain(&error)),

@@ -6,7 +6,7 @@ use hyper::upgrade::OnUpgrade;
 use stdx::serve::Body;
 
 /// A request.
-pub struct Request {
+pub(super) struct Request {
     /// Its method.
     pub method: Method,
     /// Parts of its path, decoded.
@@ -21,7 +21,7 @@ pub struct Request {
 
 impl Request {
     /// Takes a request apart.
-    pub fn new(mut request: hyper::Request<Incoming>) -> Self {
+    pub(super) fn new(mut request: hyper::Request<Incoming>) -> Self {
         let upgrade = hyper::upgrade::on(&mut request);
         let path = request.uri().path().trim_matches('/');
         let decode = |part: &str| {
@@ -37,28 +37,28 @@ impl Request {
     }
 
     /// A parameter's first value.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
     }
 
     /// Whether a parameter is there and true.
-    pub fn flag(&self, name: &str) -> bool {
+    pub(super) fn flag(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| matches!(value, "1" | "true" | "True" | ""))
     }
 }
 
 /// A short text as an answer.
-pub fn plain(code: u16, text: &str) -> Response<Body> {
+pub(super) fn plain(code: u16, text: &str) -> Response<Body> {
     respond(code, "text/plain; charset=utf-8", stdx::serve::full(text.to_owned()))
 }
 
 /// A JSON document as an answer.
-pub fn json(text: String) -> Response<Body> {
+pub(super) fn json(text: String) -> Response<Body> {
     respond(200, "application/json", stdx::serve::full(text))
 }
 
 /// An answer with a body of a type.
-pub fn respond(code: u16, kind: &'static str, body: Body) -> Response<Body> {
+pub(super) fn respond(code: u16, kind: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = http::StatusCode::from_u16(code).expect("our codes are valid");
     let kind = http::HeaderValue::from_static(kind);

@@ -17,7 +17,7 @@ const SPDY_FORWARD: &str = "portforward.k8s.io";
 
 /// How a connection goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Protocol {
+pub(super) enum Protocol {
     /// Channels in WebSocket messages.
     WebSocket {
         /// The subprotocol; empty when the client named none.
@@ -35,7 +35,7 @@ pub enum Protocol {
 }
 
 /// The protocol to go on with; `None` when there is none that both know.
-pub fn choose(headers: &HeaderMap) -> Option<Protocol> {
+pub(super) fn choose(headers: &HeaderMap) -> Option<Protocol> {
     let upgrade = headers.get(header::UPGRADE)?.to_str().ok()?;
     if upgrade.eq_ignore_ascii_case("SPDY/3.1") {
         let offered = values(headers, STREAM_PROTOCOL);
@@ -60,11 +60,14 @@ pub fn choose(headers: &HeaderMap) -> Option<Protocol> {
 /// All values of a header that may stand several times and hold several, with commas.
 fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
     let all = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|value| value.split(',')).map(str::trim).filter(|value| !value.is_empty()).collect()
+    all.flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|value| !value.is_empty())
+        .collect()
 }
 
 /// The answer of 101, and the connection that it leads to.
-pub fn accept(
+pub(super) fn accept(
     request: Request,
     protocol: &Protocol,
 ) -> Result<(Response<Body>, OnUpgrade), Response<Body>> {
@@ -109,11 +112,18 @@ mod tests {
     fn the_best_protocol_that_both_know_is_chosen() {
         let offer = |list| headers(&[("upgrade", "websocket"), ("sec-websocket-protocol", list)]);
         let websocket = |name, base64| Some(Protocol::WebSocket { name, base64 });
-        assert_eq!(choose(&offer("v4.channel.k8s.io, v5.channel.k8s.io")), websocket("v5.channel.k8s.io", false));
-        assert_eq!(choose(&offer("base64.channel.k8s.io")), websocket("base64.channel.k8s.io", true));
+        assert_eq!(
+            choose(&offer("v4.channel.k8s.io, v5.channel.k8s.io")),
+            websocket("v5.channel.k8s.io", false)
+        );
+        assert_eq!(
+            choose(&offer("base64.channel.k8s.io")),
+            websocket("base64.channel.k8s.io", true)
+        );
         assert_eq!(choose(&offer("SPDY/3.1+portforward.k8s.io")), Some(Protocol::Tunnel));
         assert_eq!(choose(&offer("nonsense")), None);
-        let spdy = headers(&[("upgrade", "SPDY/3.1"), ("x-stream-protocol-version", "v4.channel.k8s.io")]);
+        let spdy =
+            headers(&[("upgrade", "SPDY/3.1"), ("x-stream-protocol-version", "v4.channel.k8s.io")]);
         assert_eq!(choose(&spdy), Some(Protocol::Spdy { name: "v4.channel.k8s.io" }));
         assert_eq!(choose(&headers(&[])), None);
     }

@@ -26,7 +26,7 @@ const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 
 /// Protocols of exec and attach, best first, and whether each carries text in base64.
-pub const PROTOCOLS: [(&str, bool); 5] = [
+pub(super) const PROTOCOLS: [(&str, bool); 5] = [
     ("v5.channel.k8s.io", false),
     ("v4.channel.k8s.io", false),
     ("v4.base64.channel.k8s.io", true),
@@ -34,7 +34,7 @@ pub const PROTOCOLS: [(&str, bool); 5] = [
     ("base64.channel.k8s.io", true),
 ];
 /// The protocol that carries SPDY frames in WebSocket messages.
-pub const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+pub(super) const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 
 /// How long a client may take to close after it was told the status.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -42,15 +42,15 @@ const GOODBYE: Duration = Duration::from_secs(5);
 const TUNNEL_BUFFER: usize = 64 << 10;
 
 /// A WebSocket on an upgraded connection.
-pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Begins to speak WebSocket.
-pub async fn open(upgraded: Upgraded) -> Socket {
+pub(super) async fn open(upgraded: Upgraded) -> Socket {
     WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await
 }
 
 /// Connects a socket with channels: the carrier's task ends with the session or the client.
-pub fn channels(socket: Socket, base64: bool) -> Channels {
+pub(super) fn channels(socket: Socket, base64: bool) -> Channels {
     let (stdin_in, stdin) = mpsc::channel(PIECES);
     let (resize_in, resize) = mpsc::channel(PIECES);
     let (out, outgoing) = mpsc::channel(PIECES);
@@ -152,7 +152,7 @@ fn message(channel: Out, bytes: &[u8], base64: bool) -> Message {
 }
 
 /// A byte stream whose bytes travel in binary messages.
-pub fn tunnel(socket: Socket) -> DuplexStream {
+pub(super) fn tunnel(socket: Socket) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(TUNNEL_BUFFER);
     stdx::task::spawn("websocket-tunnel", async move {
         let (from, to) = tokio::io::split(ours);
@@ -170,10 +170,8 @@ where
     let reading = async {
         while let Some(Ok(message)) = source.next().await {
             match message {
-                Message::Binary(bytes) => {
-                    if to.write_all(&bytes).await.is_err() {
-                        return;
-                    }
+                Message::Binary(bytes) if to.write_all(&bytes).await.is_err() => {
+                    return;
                 }
                 Message::Close(_) => return,
                 _ => {}

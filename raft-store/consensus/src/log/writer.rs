@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 
 use openraft::storage::IOFlushed;
 use tokio::sync::{
-    mpsc::{self, error::TryRecvError},
+    mpsc::{self},
     oneshot,
 };
 
@@ -72,10 +72,7 @@ impl Writer {
             if waiters.len() >= BATCH_JOBS || batch.bytes() >= BATCH_BYTES {
                 break;
             }
-            next = match queue.try_recv() {
-                Ok(job) => Some(job),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            next = queue.try_recv().ok();
         }
         let committed = self.shared.state.lock().committed;
         if committed != self.committed {

@@ -90,7 +90,7 @@ fn send(file: &Temporary, header: &ResponseHeader, out: &mpsc::Sender<Answer>) -
 }
 
 fn about(header: &ResponseHeader) -> SnapshotResponse {
-    let header = Some(header.clone());
+    let header = Some(*header);
     SnapshotResponse { header, version: VERSION.to_owned(), ..SnapshotResponse::default() }
 }
 

@@ -21,9 +21,8 @@ impl Strategy for Deployment {
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let changed = old.is_some_and(|old| {
-            object.pointer("/spec/selector") != old.pointer("/spec/selector")
-        });
+        let changed = old
+            .is_some_and(|old| object.pointer("/spec/selector") != old.pointer("/spec/selector"));
         if !changed {
             return Vec::new();
         }

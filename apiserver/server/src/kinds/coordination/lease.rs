@@ -50,7 +50,7 @@ impl Strategy for Lease {
 /// Binds the Lease to the session of its holder's process, if the holder asks for it; a Lease that is given up
 /// loses its bond. Without a session the Lease works by time alone until the next renewal.
 fn session(ctx: &Ctx<'_>, namespace: &str, name: &str, new: Option<&Value>, txn: &mut Txn) {
-    if !ctx.headers.get(sessions::HEADER).is_some_and(|value| value == "true") {
+    if ctx.headers.get(sessions::HEADER).is_none_or(|value| value != "true") {
         return;
     }
     let sessions = &ctx.server.sessions;

@@ -96,7 +96,8 @@ fn foreign_family(ctx: &Ctx<'_>, object: &Value, old: Option<&Value>) -> Vec<Fie
     }
     let own = if ctx.server.config.service_cidr.addr().is_ipv4() { "IPv4" } else { "IPv6" };
     let families = fields::texts(object, path).into_iter().enumerate();
-    let foreign = families.filter(|(_, family)| *family != own && matches!(*family, "IPv4" | "IPv6"));
+    let foreign =
+        families.filter(|(_, family)| *family != own && matches!(*family, "IPv4" | "IPv6"));
     let refuse = |(at, family): (usize, &str)| {
         let path = format!("spec.ipFamilies[{at}]");
         FieldError::invalid(&path, family, "not configured on this cluster")
@@ -233,7 +234,8 @@ fn advice(object: &Value) -> Vec<String> {
         texts.push(text.to_owned());
     } else if external {
         texts.push(
-            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters"
+                .to_owned(),
         );
     }
     if kind(object) != "ExternalName" && !fields::text(object, "/spec/externalName").is_empty() {

@@ -39,7 +39,8 @@ pub async fn bindings(call: &Call) -> Result<Answer, Status> {
         return Err(Status::bad_request("Name parameter required."));
     }
     let kinds = call.server.kinds.load_full();
-    let kind = kinds.get("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
+    let kind =
+        kinds.get("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
     let mut info = call.info.clone();
     info.resource = "pods".to_owned();
     info.subresource = "binding".to_owned();

@@ -81,7 +81,8 @@ fn issue(
         metadata["managedFields"] = owned;
     }
     fields::set(&mut request, "/metadata", metadata);
-    let spec = json!({"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": bound});
+    let spec =
+        json!({"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": bound});
     fields::set(&mut request, "/spec", spec);
     fields::set(&mut request, "/status", json!({"token": token, "expirationTimestamp": ends}));
     Ok(Answer::object(request).code(201))
@@ -129,7 +130,8 @@ async fn private(call: &Call, request: &Value, account: &Value) -> Result<Privat
     };
     let serviceaccount = reference(account);
     let mut private = Private { namespace, serviceaccount, ..Private::default() };
-    let Some(bound) = request.pointer("/spec/boundObjectRef").filter(|bound| !bound.is_null()) else {
+    let Some(bound) = request.pointer("/spec/boundObjectRef").filter(|bound| !bound.is_null())
+    else {
         return Ok(private);
     };
     let text = |path: &str| fields::text(bound, path);
@@ -140,7 +142,8 @@ async fn private(call: &Call, request: &Value, account: &Value) -> Result<Privat
         ("v1", "Node") => read(call, "nodes", "", name).await?,
         (version, kind) => {
             let (group, version) = api::facts::split_api_version(version);
-            let text = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
+            let text =
+                format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
             return Err(Status::bad_request(&text));
         }
     };

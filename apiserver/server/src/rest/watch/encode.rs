@@ -115,7 +115,10 @@ impl Encoder {
     pub(super) fn bookmark(&self, revision: i64, initial_end: bool) -> Bytes {
         let gvk = self.kind.gvk();
         let mut object = codec::zero(self.kind.ty());
-        if gvk.group == "apps" && object.pointer("/spec/replicas").is_none() && has_replicas(gvk.kind) {
+        if gvk.group == "apps"
+            && object.pointer("/spec/replicas").is_none()
+            && has_replicas(gvk.kind)
+        {
             crate::fields::set(&mut object, "/spec/replicas", 0);
         }
         if let Some(map) = object.as_object_mut() {

@@ -10,7 +10,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Flag: the sender of this frame sends no more on this stream.
-pub const FIN: u8 = 1;
+pub(crate) const FIN: u8 = 1;
 /// The version in control frames.
 const VERSION: u16 = 3;
 /// Longest frame that is taken.
@@ -27,7 +27,7 @@ const GOAWAY: u16 = 7;
 
 /// A frame, header blocks still compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Frame {
+pub(crate) enum Frame {
     /// A new stream.
     Open {
         /// Its id.
@@ -69,7 +69,7 @@ pub enum Frame {
 }
 
 /// Reads one frame; `None` at the end.
-pub async fn read<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Option<Frame>> {
+pub(crate) async fn read<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Option<Frame>> {
     let mut head = [0; HEAD];
     match from.read_exact(&mut head).await {
         Ok(_) => {}
@@ -116,7 +116,7 @@ fn control(kind: u16, flags: u8, mut body: Bytes) -> io::Result<Frame> {
 }
 
 /// Writes one frame behind what is there.
-pub fn write(frame: &Frame, out: &mut BytesMut) {
+pub(crate) fn write(frame: &Frame, out: &mut BytesMut) {
     let mut body = BytesMut::new();
     let (kind, fin) = match frame {
         Frame::Data { stream, fin, bytes } => {

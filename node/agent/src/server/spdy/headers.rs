@@ -9,7 +9,7 @@ use std::io;
 use super::dictionary;
 
 /// Names and values of a block; a value holds several values with NUL between them.
-pub type Headers = Vec<(String, String)>;
+pub(crate) type Headers = Vec<(String, String)>;
 
 /// Longest block after decompression.
 const LONGEST: usize = 64 << 10;
@@ -20,7 +20,7 @@ const DICTIONARY_ID: usize = 4;
 const HAS_DICTIONARY: u8 = 0x20;
 
 /// Reads blocks.
-pub struct Reader {
+pub(crate) struct Reader {
     inflate: Decompress,
     /// Bytes of the zlib header that are still to be skipped; `None` before the first block.
     begun: bool,
@@ -28,12 +28,12 @@ pub struct Reader {
 
 impl Reader {
     /// At the beginning of a connection.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { inflate: Decompress::new(false), begun: false }
     }
 
     /// Reads one block.
-    pub fn read(&mut self, block: &[u8]) -> io::Result<Headers> {
+    pub(crate) fn read(&mut self, block: &[u8]) -> io::Result<Headers> {
         let mut block = block;
         if !self.begun {
             self.begun = true;
@@ -83,18 +83,18 @@ impl Reader {
 }
 
 /// Writes blocks.
-pub struct Writer {
+pub(crate) struct Writer {
     deflate: Compress,
 }
 
 impl Writer {
     /// At the beginning of a connection.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { deflate: Compress::new(Compression::fast(), true) }
     }
 
     /// Writes one block.
-    pub fn write(&mut self, headers: &Headers) -> io::Result<Vec<u8>> {
+    pub(crate) fn write(&mut self, headers: &Headers) -> io::Result<Vec<u8>> {
         let plain = render(headers);
         let mut out = Vec::with_capacity(plain.len() + 64);
         let mut input = &plain[..];
@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn blocks_survive_both_ways_and_share_their_window() {
         let (mut writer, mut reader) = (Writer::new(), Reader::new());
-        let first = vec![("streamtype".to_owned(), "data".to_owned()), ("port".into(), "80".into())];
+        let first =
+            vec![("streamtype".to_owned(), "data".to_owned()), ("port".into(), "80".into())];
         for headers in [first.clone(), first, vec![("x".into(), "y".repeat(5000))]] {
             let block = writer.write(&headers).expect("written");
             assert_eq!(reader.read(&block).expect("read"), headers);

@@ -4,8 +4,8 @@
 //! not, as the clients' own library has none either.
 
 mod dictionary;
-pub mod frame;
-pub mod headers;
+pub(super) mod frame;
+pub(super) mod headers;
 
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
@@ -29,13 +29,13 @@ const STREAMS: usize = 4096;
 const REFUSED: u32 = 3;
 
 /// A connection.
-pub struct Connection {
+pub(super) struct Connection {
     accept: mpsc::Receiver<Stream>,
     out: mpsc::Sender<Frame>,
 }
 
 /// One stream.
-pub struct Stream {
+pub(super) struct Stream {
     id: u32,
     headers: Headers,
     /// What the client sends; ends with its half-close.
@@ -46,14 +46,14 @@ pub struct Stream {
 
 /// The sending half of a stream.
 #[derive(Clone)]
-pub struct Sender {
+pub(super) struct Sender {
     id: u32,
     out: mpsc::Sender<Frame>,
 }
 
 impl Connection {
     /// Speaks over an upgraded connection. Its tasks end with it.
-    pub fn new<T>(stream: T) -> Self
+    pub(super) fn new<T>(stream: T) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -84,12 +84,12 @@ impl Connection {
     }
 
     /// The next stream that the client opens; `None` when the connection has ended.
-    pub async fn accept(&mut self) -> Option<Stream> {
+    pub(super) async fn accept(&mut self) -> Option<Stream> {
         self.accept.recv().await
     }
 
     /// Waits until the client has gone.
-    pub async fn gone(&self) {
+    pub(super) async fn gone(&self) {
         self.out.closed().await;
     }
 }
@@ -152,12 +152,12 @@ impl<R: AsyncRead + AsyncWrite> Reading<R> {
 
 impl Stream {
     /// A header's value; empty when there is none.
-    pub fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
     /// Takes the stream.
-    pub async fn reply(&self) -> io::Result<()> {
+    pub(super) async fn reply(&self) -> io::Result<()> {
         // The lock covers sending: blocks must go out in the order in which they were compressed.
         let mut replies = self.replies.lock().await;
         let block = replies.write(&Headers::new())?.into();
@@ -166,26 +166,26 @@ impl Stream {
     }
 
     /// The sending half.
-    pub fn sender(&self) -> Sender {
+    pub(super) fn sender(&self) -> Sender {
         Sender { id: self.id, out: self.out.clone() }
     }
 }
 
 impl Sender {
     /// Sends bytes; an error when the connection has ended.
-    pub async fn send(&self, bytes: Bytes) -> io::Result<()> {
+    pub(super) async fn send(&self, bytes: Bytes) -> io::Result<()> {
         let sent = self.out.send(Frame::Data { stream: self.id, fin: false, bytes }).await;
         sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
     /// Says that no more will come.
-    pub async fn finish(&self) {
+    pub(super) async fn finish(&self) {
         let last = Frame::Data { stream: self.id, fin: true, bytes: Bytes::new() };
         let _ = self.out.send(last).await;
     }
 
     /// Sends everything that a reader gives, then half-closes.
-    pub async fn send_all<R: AsyncRead + Unpin>(&self, mut from: R) -> io::Result<()> {
+    pub(super) async fn send_all<R: AsyncRead + Unpin>(&self, mut from: R) -> io::Result<()> {
         let mut buffer = BytesMut::with_capacity(32 << 10);
         loop {
             buffer.reserve(16 << 10);

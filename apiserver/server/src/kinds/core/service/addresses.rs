@@ -121,7 +121,12 @@ async fn check_free(ctx: &Ctx<'_>, service: &Value, ip: &str) -> Result<(), Stat
         let value = service.pointer("/spec/clusterIPs").cloned().unwrap_or_default();
         let text = "IPv6 is not configured on this cluster";
         let errors = vec![FieldError::invalid("spec.clusterIPs[0]", value, text)];
-        return Err(Status::invalid("", "Service", fields::text(service, "/metadata/name"), errors));
+        return Err(Status::invalid(
+            "",
+            "Service",
+            fields::text(service, "/metadata/name"),
+            errors,
+        ));
     }
     let inside = ip.parse::<IpAddr>().is_ok_and(|ip| {
         let (at, base) = (number(ip), number(first));

@@ -74,7 +74,8 @@ pub(super) async fn settle(
             }
         }
     }
-    if needs_health_port(new) && fields::integer(new, "/spec/healthCheckNodePort").unwrap_or(0) == 0 {
+    if needs_health_port(new) && fields::integer(new, "/spec/healthCheckNodePort").unwrap_or(0) == 0
+    {
         let number = free(ctx, &wanted(new)).await?;
         fields::set(new, "/spec/healthCheckNodePort", number);
     }
@@ -134,9 +135,7 @@ async fn is_free(ctx: &Ctx<'_>, number: i64) -> Result<bool, Status> {
 async fn check_free(ctx: &Ctx<'_>, name: &str, at: usize, number: i64) -> Result<(), Status> {
     let (low, high) = ctx.server.config.node_ports;
     let text = if number < i64::from(low) || number > i64::from(high) {
-        format!(
-            "provided port is not in the valid range. The range of valid ports is {low}-{high}"
-        )
+        format!("provided port is not in the valid range. The range of valid ports is {low}-{high}")
     } else if !is_free(ctx, number).await? {
         TAKEN.to_owned()
     } else {
