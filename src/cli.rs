@@ -109,8 +109,8 @@ impl Command {
             Self::Node(args) => node::run(*args).await,
             Self::Store(args) => store::run(*args).await,
             Self::Apiserver(args) => apiserver::run(*args).await,
-            Self::Controllers(args) => controllers::run(args).await,
-            Self::Scheduler(args) => scheduler::run(args).await,
+            Self::Controllers(args) => Box::pin(controllers::run(args)).await,
+            Self::Scheduler(args) => Box::pin(scheduler::run(args)).await,
             Self::Proxy(args) => proxy::run(args).await,
             Self::Completion(args) => completion::run(&args),
         }

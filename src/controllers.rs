@@ -42,6 +42,6 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             }
         }
     });
-    crate::proxy::until_interrupted(running, &shutdown).await;
+    crate::proxy::until_interrupted(Box::pin(running), &shutdown).await;
     Ok(())
 }

@@ -149,7 +149,8 @@ fn agent(
     });
     let shutdown = shutdown.clone();
     Ok(stdx::task::spawn("agent", async move {
-        agent::run(config, client, peers, runtime, shutdown).await.context("the agent ended")
+        let agent = Box::pin(agent::run(config, client, peers, runtime, shutdown));
+        agent.await.context("the agent ended")
     }))
 }
 
@@ -208,7 +209,8 @@ fn fleet(
         config.files = false;
         let shutdown = shutdown.clone();
         tasks.push(stdx::task::spawn("agent", async move {
-            agent::run(config, client, None, runtime, shutdown).await.context("an agent ended")
+            let agent = Box::pin(agent::run(config, client, None, runtime, shutdown));
+            agent.await.context("an agent ended")
         }));
     }
     Ok(())

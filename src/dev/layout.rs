@@ -284,14 +284,6 @@ impl Cluster {
         self.runtime == "simulated"
     }
 
-    /// The host of this name.
-    pub(crate) fn host(&self, name: &str) -> Result<&Host> {
-        self.hosts.iter().find(|host| host.name == name).with_context(|| {
-            let names: Vec<&str> = self.hosts.iter().map(|host| &*host.name).collect();
-            format!("no host {name:?}; there are {}", names.join(", "))
-        })
-    }
-
     /// The address of the bridge between hosts.
     pub(crate) fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 199, self.subnet, 1)

@@ -130,14 +130,6 @@ impl Processes {
         }
     }
 
-    /// The id of a process; an error when it does not run.
-    pub(crate) fn pid(&self, name: &str) -> Result<i32> {
-        let all = self.all.lock();
-        let process = all.get(name).with_context(|| format!("no process {name:?}"))?;
-        let pid = *process.pid.borrow();
-        pid.with_context(|| format!("{name} does not run"))
-    }
-
     /// Sends a signal and waits for the end.
     pub(crate) async fn end(&self, name: &str, signal: Signal) -> Result<()> {
         let mut pid = {

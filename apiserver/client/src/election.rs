@@ -280,9 +280,7 @@ impl Election {
                     continue;
                 }
                 Ok(Err(error)) if error.is_conflict() || error.is_not_found() => {
-                    let mine = self.ours(identity).await;
-                    let Some(mine) = mine else { return None };
-                    lease = mine;
+                    lease = self.ours(identity).await?;
                     pause = self.config.retry / 20;
                 }
                 Ok(Err(error)) => {

@@ -44,7 +44,7 @@ pub async fn run(
     let private = std::fs::Permissions::from_mode(0o750);
     let set = std::fs::set_permissions(&config.data_dir, private);
     set.map_err(Error::io("set mode of", &config.data_dir))?;
-    let range = match register::register(&config, &client, &*runtime, &shutdown).await {
+    let range = match Box::pin(register::register(&config, &client, &*runtime, &shutdown)).await {
         Err(_) if shutdown.is_triggered() => return Ok(()),
         range => range?,
     };

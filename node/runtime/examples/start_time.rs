@@ -14,6 +14,9 @@ struct Steps {
     remove: Duration,
 }
 
+/// One of the times.
+type Step = fn(&Steps) -> Duration;
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -55,7 +58,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
     }
     let mut out = std::io::stdout().lock();
-    let steps: [(&str, fn(&Steps) -> Duration); 5] = [
+    let steps: [(&str, Step); 5] = [
         ("sandbox", |steps| steps.sandbox),
         ("create", |steps| steps.create),
         ("start", |steps| steps.start),

@@ -5,6 +5,7 @@ use client::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -234,7 +235,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if let Some(mut dev) = self.dev.take() {
             if std::thread::panicking() {
-                eprintln!("{}", self.logs());
+                let _ = writeln!(std::io::stderr(), "{}", self.logs());
             }
             // In order, so that namespaces and mounts go too.
             if let Some(pid) = dev.id().and_then(|pid| i32::try_from(pid).ok()) {

@@ -134,10 +134,9 @@ fn over_spdy(streams: Vec<Stream>) -> (Channels, tokio::task::JoinHandle<()>) {
                 let resize = resize_in.clone();
                 stdx::task::spawn("spdy-resize", async move {
                     while let Some(bytes) = stream.incoming.recv().await {
-                        for line in bytes.split(|byte| *byte == b'\n') {
-                            if let Some(size) = channels::size(line) {
-                                let _ = resize.send(size).await;
-                            }
+                        let lines = bytes.split(|byte| *byte == b'\n');
+                        for size in lines.filter_map(channels::size) {
+                            let _ = resize.send(size).await;
                         }
                     }
                 });

@@ -178,19 +178,13 @@ impl Hub {
             let mut concerned: Vec<Arc<Group>> = Vec::new();
             for batch in batches {
                 for event in &batch.events {
-                    groups.matching(&event.kv.key, |group| {
-                        if !concerned.iter().any(|other| Arc::ptr_eq(other, group)) {
-                            concerned.push(group.clone());
-                        }
-                    });
+                    groups.matching(&event.kv.key, |group| add(&mut concerned, group.clone()));
                 }
                 for group in concerned.drain(..) {
                     if let Some(part) = group.part(&batch) {
                         group.push(part);
                     }
-                    if !woken.iter().any(|other| Arc::ptr_eq(other, &group)) {
-                        woken.push(group);
-                    }
+                    add(&mut woken, group);
                 }
                 ring.push(batch);
             }
@@ -259,5 +253,12 @@ impl Hub {
     /// How many groups there are.
     pub(crate) fn groups(&self) -> usize {
         self.shared.lock().groups.all().count()
+    }
+}
+
+/// Adds a group unless it is there already.
+fn add(groups: &mut Vec<Arc<Group>>, group: Arc<Group>) {
+    if !groups.iter().any(|other| Arc::ptr_eq(other, &group)) {
+        groups.push(group);
     }
 }
