@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     // A container's shim is small and has an executor of its own: it must not pass through all of this.
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|arg| arg == "shim") {
+        let _ = nix::sys::prctl::set_thp_disable(false);
         return ExitCode::from(u8::try_from(runtime::shim::main(args)).unwrap_or(1));
     }
     let cli = match cli::parse() {
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
 
 /// Settles the process, then runs its command to the end.
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
+    // Huge pages make a heap of many small things several times as large. A container's shim takes this back.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     place::settle(&cli.place)?;
     stdx::telemetry::init(&cli.log_filter(), cli.log_format());
     stdx::tls::install_provider();

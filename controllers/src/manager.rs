@@ -24,6 +24,9 @@ pub struct Controller {
     pub name: &'static str,
     /// Its name in events.
     pub component: &'static str,
+    /// The ServiceAccount in kube-system that it acts as, with the rights of the bootstrap role of that name; `None`
+    /// acts as the controllers' own user.
+    pub account: Option<&'static str>,
     /// How it works.
     pub(crate) kind: Kind,
 }
@@ -112,10 +115,15 @@ pub async fn run(
     if config.concurrency == 0 {
         return Err(Error::Config("the concurrency must be above 0".into()));
     }
+    if shutdown.guard(healthy(&client)).await.is_none() {
+        return Ok(());
+    }
     let config = Arc::new(config);
     let mut tasks = JoinSet::new();
     for controller in CONTROLLERS {
         let name = controller.name;
+        let client =
+            controller.account.map_or_else(|| client.clone(), |name| account(&client, name));
         let ctx = Ctx::new(name, controller.component, &client, &informers, &config);
         tasks.spawn(start(controller, Arc::new(ctx), informers.clone(), shutdown.clone()));
     }
@@ -127,6 +135,19 @@ pub async fn run(
     }
     tracing::info!("controllers stopped");
     Ok(())
+}
+
+/// Until the API server says that it is healthy: before that the roles of the controllers may be missing, and what
+/// is refused them would be tried again late.
+async fn healthy(client: &Client) {
+    while client.text("/healthz").await.is_err() {
+        tokio::time::sleep(UNSETTLED).await;
+    }
+}
+
+/// The client of a controller's ServiceAccount.
+fn account(client: &Client, name: &str) -> Client {
+    client.acting_as(&format!("system:serviceaccount:kube-system:{name}"))
 }
 
 async fn start(

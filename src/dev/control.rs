@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use stdx::Shutdown;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::hosts::Hosts;
@@ -13,7 +13,7 @@ use super::layout::Dir;
 use super::processes::Processes;
 
 /// Longest order.
-const LINE: usize = 4096;
+const LINE: u64 = 4096;
 
 /// What can be done to a host.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq, clap::ValueEnum)]
@@ -76,9 +76,9 @@ async fn answer(
 ) -> Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
-    stream.read_line(&mut line).await?;
-    if line.len() > LINE {
-        bail!("an order of {} bytes", line.len());
+    (&mut stream).take(LINE).read_line(&mut line).await?;
+    if !line.ends_with('\n') {
+        bail!("an order of more than {LINE} bytes, or cut off");
     }
     let outcome: Outcome = match serde_json::from_str(&line) {
         Ok(order) => {

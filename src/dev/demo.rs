@@ -10,8 +10,11 @@ use crate::node;
 /// Where Debian's package busybox-static puts its program.
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
-/// Imports the demo image and the user's archives into every node.
-pub(super) async fn import(dir: &Dir, cluster: &Cluster, archives: &[PathBuf]) -> Result<()> {
+/// Imports the demo image into every node.
+pub(super) async fn demo(dir: &Dir, cluster: &Cluster) -> Result<()> {
+    if cluster.runtime != "oci" {
+        return Ok(());
+    }
     let Some(busybox) = BUSYBOX.iter().map(Path::new).find(|path| path.exists()) else {
         bail!(
             "busybox is not installed, the demo image is made of it: apt-get install busybox-static"
@@ -21,7 +24,15 @@ pub(super) async fn import(dir: &Dir, cluster: &Cluster, archives: &[PathBuf]) -
     if !demo.exists() {
         runtime::image::build_busybox(busybox, &demo).context("building the demo image")?;
     }
-    for host in cluster.nodes() {
+    import(dir, cluster, &[demo]).await
+}
+
+/// Imports archives into every node, into all nodes at once.
+pub(super) async fn import(dir: &Dir, cluster: &Cluster, archives: &[PathBuf]) -> Result<()> {
+    if cluster.runtime != "oci" || archives.is_empty() {
+        return Ok(());
+    }
+    let nodes = cluster.nodes().map(|host| async move {
         let config = node::runtime_config(
             &host.name,
             &dir.host(&host.name).join("data"),
@@ -29,10 +40,11 @@ pub(super) async fn import(dir: &Dir, cluster: &Cluster, archives: &[PathBuf]) -
             &format!("{}/{}", dir.cgroup(), host.name),
         );
         let store = runtime::open("oci", config)?;
-        for archive in std::iter::once(&demo).chain(archives) {
+        for archive in archives {
             let imported = store.import_image(archive).await;
             imported.with_context(|| format!("importing {}", archive.display()))?;
         }
-    }
-    Ok(())
+        Ok(())
+    });
+    futures::future::try_join_all(nodes).await.map(drop)
 }

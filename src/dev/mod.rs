@@ -17,6 +17,7 @@ use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use stdx::Shutdown;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,6 +81,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let _lock = lock(&dir)?;
     let hosts = root.then(|| Hosts::open(&dir).map(Arc::new)).transpose()?;
     leftovers::clean(&dir, known.as_ref(), hosts.as_deref()).await?;
+    let fresh = known.is_none();
     let cluster = match known {
         Some(cluster) => same(&args, cluster, root)?,
         None => plan(&args, &runtime, hosts.as_deref()).await?,
@@ -94,70 +96,71 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     steps.done("certificates and kubeconfig");
     let shutdown = Shutdown::new();
     let processes = Processes::new(&dir, &cluster, &flags(&args));
-    let begun = begin(&args, &dir, &cluster, hosts.clone(), &processes, &mut steps);
+    if let Err(error) = demo::import(&dir, &cluster, &args.import).await {
+        leftovers::clean(&dir, Some(&cluster), hosts.as_deref()).await?;
+        if fresh {
+            let _ = std::fs::remove_dir_all(dir.path());
+        }
+        return Err(error);
+    }
+    let begun = begin(&dir, &cluster, &args, hosts.clone(), &processes, &mut steps);
     let outcome = tokio::select! {
         begun = begun => begun,
         () = interrupted() => bail_out(),
     };
-    if outcome.is_ok() {
+    if let Ok(api) = outcome {
         let masters = cluster.masters().map(|host| SocketAddr::new(host.addr(), host.port));
         let masters = masters.collect();
         stdx::task::spawn("front", front::serve(front, masters, shutdown.clone()));
         control::serve(dir.clone(), processes.clone(), hosts.clone(), shutdown.clone()).await?;
-        announce(&dir, &steps);
+        announce(&dir, &steps, api);
         interrupted().await;
         term::note("ending: nodes, then masters");
     }
     shutdown.trigger();
     processes.end_all().await;
     leftovers::clean(&dir, Some(&cluster), hosts.as_deref()).await?;
-    outcome
+    outcome.map(drop)
 }
 
-/// Everything from the first process to the last node that is ready.
+/// Everything from the first process to the last node that is ready; gives the time until the API was.
 async fn begin(
-    args: &Args,
     dir: &Dir,
     cluster: &Cluster,
+    args: &Args,
     hosts: Option<Arc<Hosts>>,
     processes: &Arc<Processes>,
     steps: &mut Steps,
-) -> Result<()> {
+) -> Result<Duration> {
     if let Some(hosts) = hosts.filter(|_| cluster.namespaces) {
         hosts.build(cluster).await?;
         steps.done(format!("{} hosts on 10.199.{}.0/24", cluster.hosts.len(), cluster.subnet));
     }
-    let (masters, nodes): (Vec<_>, Vec<_>) =
-        processes.names().into_iter().partition(|name| name.starts_with("master"));
-    for name in &masters {
-        processes.start(name)?;
-    }
-    if cluster.runtime == "oci" {
-        demo::import(dir, cluster, &args.import).await?;
-        steps.done("demo image imported on every node");
-    }
-    for name in &nodes {
-        processes.start(name)?;
+    for name in processes.names() {
+        processes.start(&name)?;
     }
     let ready = ready::Ready::new(dir, cluster, processes)?;
-    ready.masters().await?;
-    steps.done(format!("{} masters, API ready on each", masters.len()));
+    let (demo, masters) = tokio::join!(demo::demo(dir, cluster), ready.masters());
+    masters?;
+    steps.done(format!("{} masters, API ready on each", cluster.masters().count()));
+    let api = steps.elapsed();
+    demo?;
     if args.components.is_none() {
         ready.nodes(cluster.nodes().count()).await?;
         steps.done(format!("{} nodes Ready", cluster.nodes().count()));
     }
-    Ok(())
+    Ok(api)
 }
 
-fn announce(dir: &Dir, steps: &Steps) {
-    let seconds = steps.elapsed().as_secs_f64();
+fn announce(dir: &Dir, steps: &Steps, api: Duration) {
+    let (seconds, api) = (steps.elapsed().as_secs_f64(), api.as_secs_f64());
     let path = dir.path().display();
-    term::line(format!("ready in {seconds:.1} s: {path}/kubeconfig"));
+    term::line(format!("ready in {seconds:.2} s (API {api:.2} s): {path}/kubeconfig"));
     term::note(format!("  use it:  eval \"$(trireme env --data-dir {path})\"; kubectl get nodes"));
     term::note("  end it:  Ctrl-C (the data stays)");
 }
 
-fn bail_out() -> Result<()> {
+fn bail_out() -> Result<Duration> {
     bail!("interrupted before the cluster was ready")
 }
 

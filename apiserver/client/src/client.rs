@@ -2,7 +2,7 @@
 
 use crate::{
     Config, DeleteOptions, Error, FENCE, Kind, List, ListOptions, Patch, Resource, SESSION,
-    Transport, kubeconfig, options::encode, remote::Remote,
+    Transport, kubeconfig, options::encode, remote::Remote, transport::USER,
 };
 use api::status::Status;
 use bytes::Bytes;
@@ -29,6 +29,8 @@ pub struct Client {
 #[derive(Clone)]
 struct Headers {
     user_agent: HeaderValue,
+    /// On whose behalf.
+    acting_as: Option<HeaderValue>,
     /// Added to writes.
     writes: HeaderMap,
 }
@@ -61,13 +63,24 @@ impl Client {
     }
 
     fn over(transport: Arc<dyn Transport>, user_agent: &str) -> Self {
-        let headers = Headers { user_agent: agent(user_agent), writes: HeaderMap::new() };
+        let user_agent = agent(user_agent);
+        let headers = Headers { user_agent, acting_as: None, writes: HeaderMap::new() };
         Self { transport, headers: Arc::new(headers) }
     }
 
     /// The same, under another name.
     pub fn with_user_agent(&self, user_agent: &str) -> Self {
         let headers = Headers { user_agent: agent(user_agent), ..(*self.headers).clone() };
+        Self { transport: self.transport.clone(), headers: Arc::new(headers) }
+    }
+
+    /// The same on behalf of another user, which this client's own user must be allowed to
+    /// impersonate. A ServiceAccount comes with its groups.
+    pub fn acting_as(&self, user: &str) -> Self {
+        let mut headers = (*self.headers).clone();
+        if let Ok(user) = HeaderValue::from_str(user) {
+            headers.acting_as = Some(user);
+        }
         Self { transport: self.transport.clone(), headers: Arc::new(headers) }
     }
 
@@ -291,6 +304,9 @@ impl Client {
         headers.insert(header::USER_AGENT, self.headers.user_agent.clone());
         if !headers.contains_key(header::ACCEPT) {
             headers.insert(header::ACCEPT, HeaderValue::from_static(JSON));
+        }
+        if let Some(user) = &self.headers.acting_as {
+            headers.insert(USER, user.clone());
         }
         if write {
             for (name, value) in &self.headers.writes {

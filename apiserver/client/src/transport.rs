@@ -10,6 +10,8 @@ use stdx::serve::Body;
 pub const FENCE: &str = "trireme-fence";
 /// Header of an elector's own Lease writes: the Lease shall end with the session of the process.
 pub const SESSION: &str = "trireme-session";
+/// Header naming the user on whose behalf a request is.
+pub(crate) const USER: &str = "impersonate-user";
 
 /// A way to the API server.
 #[async_trait]

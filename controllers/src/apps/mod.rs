@@ -3,7 +3,7 @@
 pub(crate) mod daemonset;
 pub(crate) mod deployment;
 mod history;
-mod replicas;
+pub(crate) mod replicas;
 
 pub(crate) mod replicaset;
 pub(crate) mod replicationcontroller;

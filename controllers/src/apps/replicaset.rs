@@ -24,6 +24,7 @@ use std::sync::Arc;
 pub(crate) const DEF: Controller = Controller {
     name: "replicaset-controller",
     component: "replicaset-controller",
+    account: Some("replicaset-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

@@ -23,6 +23,7 @@ use std::sync::Arc;
 pub(crate) const DEF: Controller = Controller {
     name: "replicationcontroller-controller",
     component: "replication-controller",
+    account: Some("replication-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

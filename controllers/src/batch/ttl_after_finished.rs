@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 pub(crate) const DEF: Controller = Controller {
     name: "ttl-after-finished-controller",
     component: "ttl-after-finished-controller",
+    account: Some("ttl-after-finished-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

@@ -31,6 +31,7 @@ const AGAIN: Duration = Duration::from_millis(400);
 pub(crate) const DEF: Controller = Controller {
     name: "namespace-controller",
     component: "namespace-controller",
+    account: Some("namespace-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

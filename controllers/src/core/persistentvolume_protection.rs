@@ -18,6 +18,7 @@ const FINALIZER: &str = "kubernetes.io/pv-protection";
 pub(crate) const DEF: Controller = Controller {
     name: "persistentvolume-protection-controller",
     component: "pv-protection-controller",
+    account: Some("pv-protection-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

@@ -25,6 +25,7 @@ const BY_CLAIM: &str = "claims";
 pub(crate) const DEF: Controller = Controller {
     name: "persistentvolumeclaim-protection-controller",
     component: "pvc-protection-controller",
+    account: Some("pvc-protection-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

@@ -25,6 +25,7 @@ use stdx::Shutdown;
 pub(crate) const DEF: Controller = Controller {
     name: "pod-garbage-collector-controller",
     component: "pod-garbage-collector",
+    account: Some("pod-garbage-collector"),
     kind: Kind::Loop { watch, run: |ctx, shutdown| Box::pin(run(ctx, shutdown)) },
 };
 

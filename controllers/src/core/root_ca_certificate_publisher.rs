@@ -3,6 +3,7 @@
 
 use super::serviceaccount::is_active;
 use crate::{
+    apps::replicas::in_terminating_namespace,
     ctx::{Action, Ctx, Key},
     error::{Doing, Error},
     manager::{Controller, Kind},
@@ -29,6 +30,7 @@ const TEXT: &str = "Contains a CA bundle that can be used to verify the kube-api
 pub(crate) const DEF: Controller = Controller {
     name: "root-ca-certificate-publisher-controller",
     component: "root-ca-certificate-publisher",
+    account: Some("root-ca-cert-publisher"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 
@@ -89,7 +91,7 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     match plan(&key.name, there.as_deref(), &ctx.config.root_ca_pem) {
         None => {}
         Some(Change::Create(map)) => match ctx.create(&key, &map).await {
-            Err(error) if error.is_already_exists() || error.is_forbidden() => {}
+            Err(error) if error.is_already_exists() || in_terminating_namespace(&error) => {}
             made => {
                 made.gone_is_done("publish the root certificate")?;
             }

@@ -1,6 +1,7 @@
 //! Service accounts: every namespace has one called `default`.
 
 use crate::{
+    apps::replicas::in_terminating_namespace,
     ctx::{Action, Ctx, Key},
     error::{Doing, Error},
     manager::{Controller, Kind},
@@ -19,6 +20,7 @@ const DEFAULT: &str = "default";
 pub(crate) const DEF: Controller = Controller {
     name: "serviceaccount-controller",
     component: "serviceaccount-controller",
+    account: Some("service-account-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 
@@ -60,7 +62,7 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     if let Some(account) = plan(&namespace, there) {
         match ctx.create(&key, &account).await {
             Err(error) if error.is_already_exists() || error.is_not_found() => {}
-            Err(error) if error.is_forbidden() => {
+            Err(error) if in_terminating_namespace(&error) => {
                 tracing::debug!(namespace = key.name, "no account: the namespace goes away");
             }
             made => {

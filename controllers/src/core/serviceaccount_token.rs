@@ -31,6 +31,7 @@ const SECONDS: i64 = 10 * 365 * 24 * 3600;
 pub(crate) const DEF: Controller = Controller {
     name: "serviceaccount-token-controller",
     component: "serviceaccount-token-controller",
+    account: None,
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

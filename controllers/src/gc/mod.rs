@@ -40,6 +40,7 @@ const UNKNOWN: Duration = Duration::from_secs(30);
 pub(crate) const DEF: Controller = Controller {
     name: "garbage-collector-controller",
     component: "garbage-collector-controller",
+    account: Some("generic-garbage-collector"),
     kind: Kind::Loop { watch, run: |ctx, shutdown| Box::pin(run(ctx, shutdown)) },
 };
 

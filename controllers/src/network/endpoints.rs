@@ -28,6 +28,7 @@ const MOST: usize = 1000;
 pub(crate) const DEF: Controller = Controller {
     name: "endpoints-controller",
     component: "endpoint-controller",
+    account: Some("endpoint-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

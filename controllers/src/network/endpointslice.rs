@@ -42,6 +42,7 @@ pub(crate) const BY_SERVICE: &str = "service";
 pub(crate) const DEF: Controller = Controller {
     name: "endpointslice-controller",
     component: "endpoint-slice-controller",
+    account: Some("endpointslice-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

@@ -34,6 +34,7 @@ const NOT_COPIED: [&str; 2] = ["kubectl.kubernetes.io/last-applied-configuration
 pub(crate) const DEF: Controller = Controller {
     name: "endpointslice-mirroring-controller",
     component: "endpoint-slice-mirroring-controller",
+    account: Some("endpointslicemirroring-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

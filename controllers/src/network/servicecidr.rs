@@ -25,6 +25,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub(crate) const DEF: Controller = Controller {
     name: "service-cidr-controller",
     component: "service-cidr-controller",
+    account: Some("service-cidrs-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

@@ -29,6 +29,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) const DEF: Controller = Controller {
     name: "node-ipam-controller",
     component: "cidrAllocator",
+    account: Some("node-controller"),
     kind: Kind::Loop { watch, run: |ctx, shutdown| Box::pin(run(ctx, shutdown)) },
 };
 

@@ -32,6 +32,7 @@ pub(crate) const BY_NODE: &str = "node";
 pub(crate) const DEF: Controller = Controller {
     name: "taint-eviction-controller",
     component: "taint-eviction-controller",
+    account: Some("node-controller"),
     kind: Kind::Loop { watch, run: |ctx, shutdown| Box::pin(run(ctx, shutdown)) },
 };
 

@@ -23,6 +23,7 @@ const LONGEST: u32 = 300;
 pub(crate) const DEF: Controller = Controller {
     name: "ttl-controller",
     component: "ttl-controller",
+    account: Some("ttl-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

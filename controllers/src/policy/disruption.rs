@@ -39,6 +39,7 @@ const EVICTED: Duration = Duration::from_secs(120);
 pub(crate) const DEF: Controller = Controller {
     name: "disruption-controller",
     component: "controllermanager",
+    account: Some("disruption-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

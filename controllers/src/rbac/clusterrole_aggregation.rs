@@ -22,6 +22,7 @@ const MANAGER: &str = "clusterrole-aggregation-controller";
 pub(crate) const DEF: Controller = Controller {
     name: "clusterrole-aggregation-controller",
     component: "clusterrole-aggregation-controller",
+    account: Some("clusterrole-aggregation-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(crate) const DEF: Controller = Controller {
     name: "ephemeral-volume-controller",
     component: "ephemeral_volume",
+    account: Some("ephemeral-volume-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

@@ -17,6 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(crate) const DEF: Controller = Controller {
     name: "persistentvolume-expander-controller",
     component: "volume_expand",
+    account: Some("expand-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

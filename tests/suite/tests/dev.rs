@@ -2,8 +2,13 @@
 
 use anyhow::{Context, Result};
 use harness::{Cluster, Options, binary, until};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::path::Path;
+use std::process::Stdio;
 use suite::{WEB, apply_web, pods};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 /// Whether anything of a cluster is left on this machine.
@@ -86,6 +91,101 @@ async fn bad_input_gets_one_sentence_and_leaves_nothing() -> Result<()> {
     std::fs::remove_dir_all(&dir)?;
     let said = refused(&["--data-dir=/proc/trireme", simulated, "--api-port=0"]).await?;
     assert!(said.contains("can't be made"), "{said}");
+    Ok(())
+}
+
+/// A small disk of its own, unmounted in the end.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn mount(name: &str, options: &str, flags: MsFlags) -> Result<Self> {
+        let dir = std::env::temp_dir().join(format!("trireme-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        mount(Some("tmpfs"), &dir, Some("tmpfs"), flags, Some(options))?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_a_read_only_one_and_a_missing_runc_are_named() -> Result<()> {
+    let simulated = "--runtime=simulated";
+    let small = Disk::mount("small", "size=32m", MsFlags::empty())?;
+    let said =
+        refused(&[&format!("--data-dir={}/t", small.0.display()), simulated, "--api-port=0"])
+            .await?;
+    assert!(said.contains("MiB left"), "{said}");
+    let fixed = Disk::mount("fixed", "size=512m", MsFlags::MS_RDONLY)?;
+    let said =
+        refused(&[&format!("--data-dir={}/t", fixed.0.display()), simulated, "--api-port=0"])
+            .await?;
+    assert!(said.contains("on a disk that can be written"), "{said}");
+    let bare = std::env::temp_dir().join(format!("trireme-bare-{}", std::process::id()));
+    let output = Command::new(binary())
+        .args(["dev", "--runtime=oci", "--api-port=0"])
+        .arg(format!("--data-dir={}", bare.display()))
+        .env("PATH", "/nowhere")
+        .output();
+    let output = tokio::time::timeout(harness::patience(), output).await.context("it hangs")??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("runc is not installed"), "{said}");
+    assert!(!bare.exists(), "nothing half-made");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_image_archive_is_named_and_nothing_is_left() -> Result<()> {
+    let dir = std::env::temp_dir().join(format!("trireme-image-{}", std::process::id()));
+    let archive = dir.with_extension("tar");
+    std::fs::write(&archive, vec![7; 4096])?;
+    let (data, import) =
+        (format!("--data-dir={}", dir.display()), format!("--import={}", archive.display()));
+    let said = refused(&[&data, &import, "--masters=1", "--nodes=1", "--api-port=0"]).await;
+    std::fs::remove_file(&archive)?;
+    let said = said?;
+    assert!(said.contains("importing") && said.contains(&*archive.to_string_lossy()), "{said}");
+    assert!(!dir.exists(), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_root_nodes_are_simulated_and_that_is_said() -> Result<()> {
+    /// Debian's user nobody.
+    const NOBODY: u32 = 65534;
+    let home = std::env::temp_dir().join(format!("trireme-nobody-{}", std::process::id()));
+    std::fs::create_dir_all(&home)?;
+    let program = home.join("trireme");
+    std::fs::copy(binary(), &program)?;
+    std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY))?;
+    let data = format!("--data-dir={}/t", home.display());
+    let mut dev = Command::new(&program)
+        .args(["dev", "--masters=3", "--nodes=2", "--api-port=0", &data])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut out = BufReader::new(dev.stdout.take().context("its output")?).lines();
+    let line =
+        tokio::time::timeout(harness::patience(), out.next_line()).await.context("ready?")??;
+    let line = line.context("it ended before it was ready")?;
+    let kubectl = harness::Kubectl { kubeconfig: home.join("t/kubeconfig"), context: None };
+    let nodes = kubectl.get(&["get", "nodes", "-o", "name"]).await;
+    let pid = Pid::from_raw(i32::try_from(dev.id().context("a pid")?)?);
+    kill(pid, Signal::SIGTERM)?;
+    let ended = tokio::time::timeout(harness::patience(), dev.wait_with_output()).await??;
+    std::fs::remove_dir_all(&home)?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(line.starts_with("ready in"), "{line}");
+    assert_eq!(nodes?.lines().count(), 2);
+    assert!(ended.status.success() && said.contains("not root"), "{said}");
     Ok(())
 }
 

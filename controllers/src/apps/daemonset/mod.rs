@@ -41,6 +41,7 @@ const FAILED_DELAY: Duration = Duration::from_secs(1);
 pub(crate) const DEF: Controller = Controller {
     name: "daemonset-controller",
     component: "daemonset-controller",
+    account: Some("daemon-set-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

@@ -19,19 +19,18 @@ use crate::{
     selector::Selector,
     watch::Watch,
 };
-use client::Patch;
 use k8s_openapi::api::{
     apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet},
     core::v1::Pod,
 };
 use plan::{Change, Plan};
-use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The controller.
 pub(crate) const DEF: Controller = Controller {
     name: "deployment-controller",
     component: "deployment-controller",
+    account: Some("deployment-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 
@@ -121,21 +120,13 @@ async fn show(
     wanted: &DeploymentStatus,
     revision: Option<&String>,
 ) -> Result<(), Error> {
-    let json = |value| serde_json::to_value(value).unwrap_or_default();
-    let mut status: Value = json(Some(wanted));
-    // A merge patch must name the fields to take away.
-    let old: Value = json(deployment.status.as_ref());
-    if let (Some(old), Some(new)) = (old.as_object(), status.as_object_mut()) {
-        for name in old.keys() {
-            new.entry(name).or_insert(Value::Null);
-        }
-    }
-    let mut body = json!({"metadata": {"uid": deployment.metadata.uid}, "status": status});
+    let mut object = deployment.clone();
+    object.status = Some(wanted.clone());
     if let Some(revision) = revision {
-        body["metadata"]["annotations"] = json!({sets::REVISION: revision});
+        let annotations = object.metadata.annotations.get_or_insert_default();
+        annotations.insert(sets::REVISION.to_owned(), revision.clone());
     }
-    let (namespace, name) = (&key.namespace, &key.name);
-    let sent = ctx.client.patch_status::<Deployment>(namespace, name, Patch::Merge(body)).await;
+    let sent = ctx.client.update_status(&object).await;
     if let Some(written) = sent.gone_is_done("write the status of a deployment")? {
         ctx.wrote(key, &written);
     }
@@ -221,13 +212,9 @@ async fn create(
             return Ok(None);
         }
         let count = deployment.status.as_ref().and_then(|status| status.collision_count);
-        let body = json!({"metadata": {"uid": deployment.metadata.uid},
-            "status": {"collisionCount": count.unwrap_or(0) + 1}});
-        let written = ctx
-            .client
-            .patch_status::<Deployment>(&key.namespace, &key.name, Patch::Merge(body))
-            .await
-            .doing("count a collision")?;
+        let mut object = deployment.clone();
+        object.status.get_or_insert_default().collision_count = Some(count.unwrap_or(0) + 1);
+        let written = ctx.client.update_status(&object).await.doing("count a collision")?;
         ctx.wrote(key, &written);
         return Err(Error::Request { doing: "make the new replica set", source });
     }

@@ -34,6 +34,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 pub(crate) const DEF: Controller = Controller {
     name: "statefulset-controller",
     component: "statefulset-controller",
+    account: Some("statefulset-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

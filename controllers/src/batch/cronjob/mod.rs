@@ -37,6 +37,7 @@ const SLACK: Duration = Duration::from_millis(100);
 pub(crate) const DEF: Controller = Controller {
     name: "cronjob-controller",
     component: "cronjob-controller",
+    account: Some("cronjob-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

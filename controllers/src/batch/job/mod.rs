@@ -43,6 +43,7 @@ const US: &str = "kubernetes.io/job-controller";
 pub(crate) const DEF: Controller = Controller {
     name: "job-controller",
     component: "job-controller",
+    account: Some("job-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

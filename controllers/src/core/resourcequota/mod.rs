@@ -29,6 +29,7 @@ const NOT_COUNTED: [&str; 1] = ["events"];
 pub(crate) const DEF: Controller = Controller {
     name: "resourcequota-controller",
     component: "resourcequota-controller",
+    account: Some("resourcequota-controller"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 

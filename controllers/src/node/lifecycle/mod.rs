@@ -51,6 +51,7 @@ const OLD_LABELS: [(&str, &str); 2] = [
 pub(crate) const DEF: Controller = Controller {
     name: "node-lifecycle-controller",
     component: "node-controller",
+    account: Some("node-controller"),
     kind: Kind::Loop { watch, run: |ctx, shutdown| Box::pin(run(ctx, shutdown)) },
 };
 

@@ -38,6 +38,7 @@ const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 pub(crate) const DEF: Controller = Controller {
     name: "persistentvolume-binder-controller",
     component: "persistentvolume-controller",
+    account: Some("persistent-volume-binder"),
     kind: Kind::Reconciler { watch, reconcile: |ctx, key| Box::pin(reconcile(ctx, key)) },
 };
 
