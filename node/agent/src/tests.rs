@@ -40,7 +40,8 @@ impl Node {
         self.shutdown = Shutdown::new();
         let runtime = Arc::new(self.runtime.clone());
         let config = self.config.clone();
-        let agent = run(config, self.api.client(), None, runtime, self.shutdown.clone());
+        let agent =
+            run(config, self.api.client(), Links::default(), runtime, self.shutdown.clone());
         self.task = Some(tokio::spawn(agent));
     }
 

@@ -123,6 +123,28 @@ impl Memory {
         self.failures.insert(name.to_owned(), failure);
     }
 
+    /// Remembers that a container's process could not be made. The instance has ended, so the delay
+    /// is that of a crash: none before the second start. The reason is shown for a moment only.
+    pub(crate) fn fail_start(
+        &mut self,
+        name: &str,
+        attempt: u32,
+        reason: &str,
+        message: String,
+        now: Nanos,
+    ) {
+        if attempt > 0 {
+            self.raise(name, now);
+        }
+        let failure = Failure {
+            reason: reason.into(),
+            message,
+            retry: now + FIRST_RETRY,
+            delay: FIRST_RETRY,
+        };
+        self.failures.insert(name.to_owned(), failure);
+    }
+
     /// Remembers that the sandbox could not be made.
     pub(crate) fn stumble(&mut self, reason: &str, message: String, now: Nanos) {
         let before = self.trouble.as_ref().map_or(FIRST_RETRY / 2, |trouble| trouble.delay);

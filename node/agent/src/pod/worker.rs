@@ -14,6 +14,7 @@ use super::seen::{Seen, is_running};
 use super::shared::{Letter, News, Probe, Shared};
 use super::spec;
 use super::status;
+use super::wire;
 use super::writer::Writer;
 use crate::clock::{self, Nanos};
 use crate::ctx::Ctx;
@@ -86,6 +87,7 @@ impl Worker {
             stale,
         };
         worker.memory.ips = worker.known_ips();
+        wire::open_ports(&worker.ctx, &worker.shared.id, &worker.pod, &worker.memory.ips);
         worker
     }
 

@@ -1,10 +1,11 @@
 //! The OCI description of a container (`config.json`): everything that the kernel will be told
 //! about it.
 
+use super::seccomp;
 use super::users::User;
 use crate::cgroup::weight;
 use crate::image::RunConfig;
-use crate::{ContainerConfig, Mount, NamespaceMode, Resources, Sandbox};
+use crate::{ContainerConfig, Mount, NamespaceMode, Resources, Sandbox, Seccomp};
 use serde_json::{Map, Value, json};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -124,6 +125,9 @@ impl Parts<'_> {
             "resources": self.resources(),
             "rootfsPropagation": "rslave",
         });
+        if let Some(filter) = self.seccomp() {
+            linux["seccomp"] = filter;
+        }
         if security.privileged {
             linux["devices"] = host_devices();
         } else {
@@ -195,6 +199,24 @@ impl Parts<'_> {
 
     /// Capabilities in all sets that a plain exec uses.
     fn capabilities(&self) -> Value {
+        let names = self.capability_names();
+        let names: Vec<String> = names.into_iter().map(|name| format!("CAP_{name}")).collect();
+        json!({"bounding": names, "effective": names, "permitted": names})
+    }
+
+    /// The filter of system calls, if there is one.
+    fn seccomp(&self) -> Option<Value> {
+        let security = &self.config.security;
+        match &security.seccomp {
+            _ if security.privileged => None,
+            Seccomp::Unconfined => None,
+            Seccomp::RuntimeDefault => Some(seccomp::default_profile(&self.capability_names())),
+            Seccomp::Profile(profile) => Some(profile.clone()),
+        }
+    }
+
+    /// Capabilities without `CAP_`.
+    fn capability_names(&self) -> Vec<String> {
         let security = &self.config.security;
         let plain = |name: &String| name.strip_prefix("CAP_").unwrap_or(name).to_owned();
         let add: Vec<String> = security.add_capabilities.iter().map(plain).collect();
@@ -211,8 +233,7 @@ impl Parts<'_> {
         }
         names.sort();
         names.dedup();
-        let names: Vec<String> = names.into_iter().map(|name| format!("CAP_{name}")).collect();
-        json!({"bounding": names, "effective": names, "permitted": names})
+        names
     }
 
     /// Namespaces: own ones for processes and mounts, the pod's for the rest.
