@@ -61,7 +61,7 @@ pub(crate) struct Args {
     /// How fast failures count: fast or upstream (Kubernetes' own times).
     #[arg(long, default_value = "upstream")]
     profile: String,
-    /// Directory with manifests of static Pods.
+    /// Directory with manifests of static Pods; `manifests` below the root directory when not given.
     #[arg(long, value_name = "DIR")]
     pod_manifest_path: Option<PathBuf>,
     /// Most Pods on this node.
@@ -146,7 +146,11 @@ fn agent(
     config.cluster_domain.clone_from(&args.cluster_domain);
     config.profile = profile(&args.profile)?;
     config.max_pods = args.max_pods;
-    config.manifests.clone_from(&args.pod_manifest_path);
+    let manifests = args.pod_manifest_path.clone();
+    let manifests = manifests.unwrap_or_else(|| args.root_dir.join("manifests"));
+    std::fs::create_dir_all(&manifests)
+        .with_context(|| format!("making {}", manifests.display()))?;
+    config.manifests = Some(manifests);
     config.files = !simulated;
     config.network = (!simulated).then_some(agent::NetworkConfig {
         cluster_cidr: args.cluster_cidr,

@@ -2,7 +2,7 @@
 
 use crate::testing::Dir;
 use crate::testing::api::Api;
-use crate::{Config, run};
+use crate::{Config, Links, run};
 use runtime::simulated::Simulated;
 use runtime::{ContainerState, Runtime};
 use serde_json::{Value, json};

@@ -415,6 +415,7 @@ impl Runtime for Oci {
     }
 
     async fn resolve_image(&self, reference: &str) -> Result<Option<Image>> {
+        image::reference::normalize(reference)?;
         Ok(self.0.images.resolve(reference).map(|record| record.image))
     }
 

@@ -6,6 +6,25 @@ use client::Client;
 use harness::{Cluster, Kubectl, until_some};
 use http::Method;
 use serde_json::{Value, json};
+use std::pin::Pin;
+
+/// One subject among others that are tried on the same cluster at the same time.
+pub type Section = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// Goes through all sections to their ends, and fails when one of them has.
+pub async fn all(sections: Vec<Section>) {
+    let tasks: Vec<_> = sections.into_iter().map(tokio::spawn).collect();
+    let mut failed = Vec::new();
+    for task in tasks {
+        match task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failed.push(format!("{error:?}")),
+            // Its panic has said why.
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    assert!(failed.is_empty(), "{} sections failed:\n{}", failed.len(), failed.join("\n"));
+}
 
 /// The image that every node has.
 pub const DEMO: &str = "trireme.local/demo:1";

@@ -4,7 +4,9 @@
 use anyhow::{Context, Result};
 use harness::{Cluster, Options, until};
 use serde_json::{Value, json};
-use suite::room::{Room, container, is_ready, shell, with};
+use std::sync::Arc;
+use suite::room::{Room, Section, all, container, is_ready, shell, with};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Sleeps until it is killed.
 const STAY: &str = "exec sleep 1000";
@@ -12,19 +14,21 @@ const STAY: &str = "exec sleep 1000";
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_get_what_they_ask_for() -> Result<()> {
     let options = Options { masters: 1, nodes: 2, ..Options::default() };
-    let mut cluster = Cluster::start(options).await?;
-    tokio::try_join!(
-        containers_that_cannot_start_say_why(&cluster),
-        ended_containers_leave_their_last_words(&cluster),
-        init_containers_run_in_order_and_sidecars_stay(&cluster),
-        probes_restart_and_gate(&cluster),
-        hooks_run_at_start_and_stop(&cluster),
-        rights_are_as_asked(&cluster),
-        namespaces_are_shared_as_asked(&cluster),
-        resources_reach_the_kernel(&cluster),
-        what_a_node_cannot_give_is_refused(&cluster),
-    )?;
-    cluster.stop().await
+    let cluster = Arc::new(Cluster::start(options).await?);
+    let of = || cluster.clone();
+    let sections: Vec<Section> = vec![
+        Box::pin(containers_that_cannot_start_say_why(of())),
+        Box::pin(ended_containers_leave_their_last_words(of())),
+        Box::pin(init_containers_run_in_order_and_sidecars_stay(of())),
+        Box::pin(probes_restart_and_gate(of())),
+        Box::pin(hooks_run_at_start_and_stop(of())),
+        Box::pin(rights_are_as_asked(of())),
+        Box::pin(namespaces_are_shared_as_asked(of())),
+        Box::pin(resources_reach_the_kernel(of())),
+        Box::pin(what_a_node_cannot_give_is_refused(of())),
+    ];
+    all(sections).await;
+    Arc::into_inner(cluster).context("nobody else has the cluster")?.stop().await
 }
 
 /// The reason for which a container waits.
@@ -32,8 +36,8 @@ fn waits_for<'a>(pod: &'a Value, name: &str) -> &'a str {
     container(pod, name)["state"]["waiting"]["reason"].as_str().unwrap_or_default()
 }
 
-async fn containers_that_cannot_start_say_why(cluster: &Cluster) -> Result<()> {
-    let room = Room::new(cluster, "start").await?;
+async fn containers_that_cannot_start_say_why(cluster: Arc<Cluster>) -> Result<()> {
+    let room = Room::new(&cluster, "start").await?;
     let command = json!({"command": ["nonexistent"]});
     room.pod("again", json!({"containers": [command]})).await?;
     for (name, tty) in [("never", false), ("terminal", true)] {
@@ -46,6 +50,7 @@ async fn containers_that_cannot_start_say_why(cluster: &Cluster) -> Result<()> {
     room.pod("pulled", json!({"containers": image(absent, "IfNotPresent")})).await?;
     room.pod("nonroot", json!({"securityContext": {"runAsNonRoot": true}, "containers": [{}]}))
         .await?;
+    room.pod("misnamed", json!({"containers": image("Bad:1", "IfNotPresent")})).await?;
     let missing = json!({"env": [{"name": "A", "valueFrom":
         {"configMapKeyRef": {"name": "none", "key": "a"}}}]});
     room.pod("unset", json!({"containers": [missing]})).await?;
@@ -70,6 +75,7 @@ async fn containers_that_cannot_start_say_why(cluster: &Cluster) -> Result<()> {
     room.until("absent", "needs it here", |pod| waiting(pod, "ErrImageNeverPull")).await;
     room.until("pulled", "waits for it", |pod| waiting(pod, "ImagePullBackOff")).await;
     let bad = "CreateContainerConfigError";
+    room.until("misnamed", "has no image", |pod| waiting(pod, "InvalidImageName")).await;
     let pod = room.until("nonroot", "must not be root", |pod| waiting(pod, bad)).await;
     let text = container(&pod, "c")["state"]["waiting"]["message"].as_str().unwrap_or_default();
     assert!(text.starts_with("container has runAsNonRoot and image will run as root"), "{text}");
@@ -79,8 +85,8 @@ async fn containers_that_cannot_start_say_why(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn ended_containers_leave_their_last_words(cluster: &Cluster) -> Result<()> {
-    let room = Room::new(cluster, "end").await?;
+async fn ended_containers_leave_their_last_words(cluster: Arc<Cluster>) -> Result<()> {
+    let room = Room::new(&cluster, "end").await?;
     let once = |container: Value| json!({"restartPolicy": "Never", "containers": [container]});
     room.pod("words", once(shell("echo from the file > /dev/termination-log; exit 3"))).await?;
     let path = json!({"terminationMessagePath": "/tmp/words"});
@@ -132,8 +138,8 @@ async fn ended_containers_leave_their_last_words(cluster: &Cluster) -> Result<()
     Ok(())
 }
 
-async fn init_containers_run_in_order_and_sidecars_stay(cluster: &Cluster) -> Result<()> {
-    let room = Room::new(cluster, "init").await?;
+async fn init_containers_run_in_order_and_sidecars_stay(cluster: Arc<Cluster>) -> Result<()> {
+    let room = Room::new(&cluster, "init").await?;
     let mount = json!({"volumeMounts": [{"name": "notes", "mountPath": "/notes"}]});
     let writes = |name: &str, script: &str| {
         let mut made = with(shell(&format!("echo {name} >> /notes/all; {script}")), mount.clone());
@@ -182,8 +188,8 @@ async fn init_containers_run_in_order_and_sidecars_stay(cluster: &Cluster) -> Re
     Ok(())
 }
 
-async fn probes_restart_and_gate(cluster: &Cluster) -> Result<()> {
-    let room = Room::new(cluster, "probes").await?;
+async fn probes_restart_and_gate(cluster: Arc<Cluster>) -> Result<()> {
+    let room = Room::new(&cluster, "probes").await?;
     let often = |mut probe: Value| {
         probe["periodSeconds"] = 1.into();
         probe["failureThreshold"] = 1.into();
@@ -248,8 +254,8 @@ async fn addresses(room: &Room, which: &str) -> usize {
     ends.filter(|end| (end["conditions"]["ready"] == true) == (which == "ready")).count()
 }
 
-async fn hooks_run_at_start_and_stop(cluster: &Cluster) -> Result<()> {
-    let room = Room::new(cluster, "hooks").await?;
+async fn hooks_run_at_start_and_stop(cluster: Arc<Cluster>) -> Result<()> {
+    let room = Room::new(&cluster, "hooks").await?;
     let say = |text: &str| json!({"exec": {"command": ["sh", "-c", format!("echo {text} > /proc/1/fd/1")]}});
     let listener = "httpd -f -v -p 8080 -h /www 2>&1";
     room.pod("listener", json!({"containers": [shell(listener)]})).await?;
@@ -258,7 +264,7 @@ async fn hooks_run_at_start_and_stop(cluster: &Cluster) -> Result<()> {
     let get = |path: &str| json!({"httpGet": {"host": ip.clone(), "port": 8080, "path": path}});
     let lifecycle = |start: Value, stop: Value| {
         let hooks = json!({"lifecycle": {"postStart": start, "preStop": stop}});
-        with(shell("trap 'exit 0' TERM; while :; do sleep 0.1; done"), hooks)
+        with(shell("echo up; trap 'exit 0' TERM; while :; do sleep 0.1; done"), hooks)
     };
     let grace =
         |container: Value| json!({"terminationGracePeriodSeconds": 20, "containers": [container]});
@@ -268,14 +274,15 @@ async fn hooks_run_at_start_and_stop(cluster: &Cluster) -> Result<()> {
     room.pod("bad", grace(lifecycle(bad, say("x")))).await?;
     room.ready("exec").await;
     room.ready("http").await;
-    assert_eq!(room.logs("exec", &[]).await?, "started\n");
-    let follow = room.logs("http", &["-f"]);
-    let delete = async {
-        room.delete("v1/pods", "http").await?;
-        room.delete("v1/pods", "exec").await
-    };
-    let (said, _) = tokio::try_join!(follow, delete)?;
-    assert_eq!(said, "stopping\n");
+    let said = room.logs("exec", &[]).await?;
+    assert!(said.contains("started\n"), "{said}");
+    let mut follow = room.kubectl.spawn(&["logs", "-n", "hooks", "http", "-f"])?;
+    let mut said = BufReader::new(follow.stdout.take().context("its output")?).lines();
+    assert_eq!(said.next_line().await?.as_deref(), Some("up"));
+    room.delete("v1/pods", "http").await?;
+    room.delete("v1/pods", "exec").await?;
+    assert_eq!(said.next_line().await?.as_deref(), Some("stopping"));
+    assert_eq!(said.next_line().await?, None, "the log ends with its container");
     until("both hooks over HTTP were seen", || async {
         let seen = room.logs("listener", &[]).await.unwrap_or_default();
         seen.contains("started-http") && seen.contains("stopped-exec")
@@ -285,8 +292,8 @@ async fn hooks_run_at_start_and_stop(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn rights_are_as_asked(cluster: &Cluster) -> Result<()> {
-    let room = Room::new(cluster, "rights").await?;
+async fn rights_are_as_asked(cluster: Arc<Cluster>) -> Result<()> {
+    let room = Room::new(&cluster, "rights").await?;
     let volume = json!({"volumeMounts": [{"name": "d", "mountPath": "/d"}]});
     let script = "id -u; id -g; id -G; touch /d/f; stat -c '%u %g' /d/f; stat -c %g /d";
     room.pod(
@@ -338,8 +345,8 @@ async fn rights_are_as_asked(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn namespaces_are_shared_as_asked(cluster: &Cluster) -> Result<()> {
-    let room = Room::new(cluster, "spaces").await?;
+async fn namespaces_are_shared_as_asked(cluster: Arc<Cluster>) -> Result<()> {
+    let room = Room::new(&cluster, "spaces").await?;
     let second = with(shell("exec sleep 2222"), json!({"name": "other"}));
     let both = |shared: bool| json!({"shareProcessNamespace": shared, "containers": [shell(STAY), second.clone()]});
     room.pod("apart", both(false)).await?;
@@ -364,8 +371,8 @@ async fn namespaces_are_shared_as_asked(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn resources_reach_the_kernel(cluster: &Cluster) -> Result<()> {
-    let room = Room::new(cluster, "limits").await?;
+async fn resources_reach_the_kernel(cluster: Arc<Cluster>) -> Result<()> {
+    let room = Room::new(&cluster, "limits").await?;
     let resources = json!({"resources": {"requests": {"cpu": "100m", "memory": "32Mi"},
         "limits": {"cpu": "500m", "memory": "64Mi"}}});
     room.pod("some", json!({"containers": [with(shell(STAY), resources)]})).await?;
@@ -393,8 +400,8 @@ async fn resources_reach_the_kernel(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn what_a_node_cannot_give_is_refused(cluster: &Cluster) -> Result<()> {
-    let room = Room::new(cluster, "refused").await?;
+async fn what_a_node_cannot_give_is_refused(cluster: Arc<Cluster>) -> Result<()> {
+    let room = Room::new(&cluster, "refused").await?;
     // Bound by hand: the scheduler would have said no.
     let bound = |more: Value| with(more, json!({"nodeName": "node-1"}));
     let much = json!({"containers": [{"resources": {"requests": {"cpu": "900"}}}]});
@@ -410,6 +417,7 @@ async fn what_a_node_cannot_give_is_refused(cluster: &Cluster) -> Result<()> {
         assert_eq!((phase.as_str(), &pod["status"]["reason"]), ("Failed", &json!(reason)));
         let text = pod["status"]["message"].as_str().unwrap_or_default();
         assert!(text.starts_with(&format!("Pod was rejected: {message}")), "{text}");
+        assert!(pod["status"]["containerStatuses"].is_null(), "nothing was made");
         room.event(name, reason, message).await;
     }
     Ok(())

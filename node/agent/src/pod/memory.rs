@@ -84,6 +84,8 @@ pub(crate) struct Memory {
     pub(crate) ips: Vec<IpAddr>,
     /// Why the Pod ends.
     pub(crate) end: Option<End>,
+    /// Whether the node did not take the Pod: its status tells nothing of containers.
+    pub(crate) rejected: bool,
     /// Whether network, volumes and sandbox were given back.
     pub(crate) released: bool,
     /// Termination messages by container id.
