@@ -1,7 +1,8 @@
 //! `trireme image`: container images of nodes.
 
 use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
+use runtime::image::Store;
+use std::path::{Path, PathBuf};
 
 use crate::dev::layout::{Cluster, Dir};
 use crate::{dev, node, term};
@@ -17,10 +18,14 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Import an archive (docker save or OCI layout, plain or gzip) on every node.
+    /// Import an archive (docker save or OCI layout, plain or gzip) or a directory (OCI layout) on
+    /// every node.
     Import {
-        /// The archive.
+        /// The archive or directory.
         archive: PathBuf,
+        /// Name for images that are only tagged in the archive: `NAME:tag`.
+        #[arg(long, value_name = "NAME")]
+        base_name: Option<String>,
         /// The cluster's directory.
         #[arg(long, env = "TRIREME_DATA_DIR", value_name = "DIR")]
         data_dir: PathBuf,
@@ -45,16 +50,16 @@ enum Action {
 /// Does it.
 pub(crate) async fn run(args: Args) -> Result<()> {
     match args.action {
-        Action::Import { archive, data_dir } => {
+        Action::Import { archive, base_name, data_dir } => {
             let (dir, cluster) = dev::open(&data_dir)?;
-            if !archive.is_file() {
-                bail!("{} is no file", archive.display());
+            if !archive.is_file() && !archive.is_dir() {
+                bail!("{} is no file and no directory", archive.display());
             }
-            import(&dir, &cluster, &archive).await
+            import(&dir, &cluster, &archive, base_name.as_deref())
         }
         Action::List { data_dir } => {
             let (dir, cluster) = dev::open(&data_dir)?;
-            list(&dir, &cluster).await
+            list(&dir, &cluster)
         }
         Action::Demo { output, busybox } => {
             runtime::image::build_busybox(&busybox, &output).context("building the demo image")?;
@@ -64,9 +69,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     }
 }
 
-async fn import(dir: &Dir, cluster: &Cluster, archive: &std::path::Path) -> Result<()> {
+fn import(dir: &Dir, cluster: &Cluster, archive: &Path, base: Option<&str>) -> Result<()> {
     for (name, store) in stores(dir, cluster)? {
-        let images = store.import_image(archive).await;
+        let images = store.import_named(archive, base);
         let images =
             images.with_context(|| format!("importing {} on {name}", archive.display()))?;
         for image in images {
@@ -76,20 +81,17 @@ async fn import(dir: &Dir, cluster: &Cluster, archive: &std::path::Path) -> Resu
     Ok(())
 }
 
-async fn list(dir: &Dir, cluster: &Cluster) -> Result<()> {
+fn list(dir: &Dir, cluster: &Cluster) -> Result<()> {
     for (name, store) in stores(dir, cluster)? {
-        for image in store.list_images().await? {
+        for image in store.list() {
             term::line(format!("{name}\t{}\t{}\t{}", image.tags.join(","), image.id, image.size));
         }
     }
     Ok(())
 }
 
-/// Every node's runtime.
-fn stores(
-    dir: &Dir,
-    cluster: &Cluster,
-) -> Result<Vec<(String, std::sync::Arc<dyn runtime::Runtime>)>> {
+/// Every node's images. Running agents see what changes; their containers are not touched.
+fn stores(dir: &Dir, cluster: &Cluster) -> Result<Vec<(String, Store)>> {
     if cluster.simulated() {
         bail!("the nodes of this cluster are simulated: they have no images");
     }
@@ -100,7 +102,7 @@ fn stores(
             &dir.run_dir(),
             &format!("{}/{}", dir.cgroup(), host.name),
         );
-        Ok((host.name.clone(), runtime::open(&cluster.runtime, config)?))
+        Ok((host.name.clone(), Store::open(&config.images())?))
     };
     cluster.nodes().map(open).collect()
 }

@@ -61,7 +61,7 @@ pub(crate) struct Args {
     /// How fast failures count: fast or upstream (Kubernetes' own times).
     #[arg(long, default_value = "upstream")]
     profile: String,
-    /// Directory with manifests of static Pods.
+    /// Directory with manifests of static Pods; `manifests` below the root directory when not given.
     #[arg(long, value_name = "DIR")]
     pod_manifest_path: Option<PathBuf>,
     /// Most Pods on this node.
@@ -92,9 +92,14 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             let informers = Informers::new(client, shutdown.clone());
             let real = args.container_runtime != "simulated";
             let peers = real.then(|| informers.clone());
-            tasks.push(agent(&args, &name, peers, &shutdown)?);
+            let ports = proxy::HostPorts::default();
+            let told: Option<Arc<dyn agent::HostPorts>> = match real {
+                true => Some(Arc::new(Ports(ports.clone()))),
+                false => None,
+            };
+            tasks.push(agent(&args, &name, (peers, told), &shutdown)?);
             if real {
-                tasks.push(proxy(&args, &name, informers, &shutdown));
+                tasks.push(proxy(&args, &name, (informers, ports), &shutdown));
             }
         }
     }
@@ -125,7 +130,7 @@ pub(crate) fn runtime_config(name: &str, root: &Path, run: &Path, cgroup: &str) 
 fn agent(
     args: &Args,
     name: &str,
-    peers: Option<Informers>,
+    (peers, ports): (Option<Informers>, Option<Arc<dyn agent::HostPorts>>),
     shutdown: &Shutdown,
 ) -> Result<JoinHandle<Result<()>>> {
     let client = Client::from_kubeconfig(&args.kubeconfig)
@@ -141,7 +146,11 @@ fn agent(
     config.cluster_domain.clone_from(&args.cluster_domain);
     config.profile = profile(&args.profile)?;
     config.max_pods = args.max_pods;
-    config.manifests.clone_from(&args.pod_manifest_path);
+    let manifests = args.pod_manifest_path.clone();
+    let manifests = manifests.unwrap_or_else(|| args.root_dir.join("manifests"));
+    std::fs::create_dir_all(&manifests)
+        .with_context(|| format!("making {}", manifests.display()))?;
+    config.manifests = Some(manifests);
     config.files = !simulated;
     config.network = (!simulated).then_some(agent::NetworkConfig {
         cluster_cidr: args.cluster_cidr,
@@ -149,22 +158,39 @@ fn agent(
     });
     let shutdown = shutdown.clone();
     Ok(stdx::task::spawn("agent", async move {
-        let agent = Box::pin(agent::run(config, client, peers, runtime, shutdown));
+        let links = agent::Links { peers, ports };
+        let agent = Box::pin(agent::run(config, client, links, runtime, shutdown));
         agent.await.context("the agent ended")
     }))
+}
+
+/// Tells the proxy of the agent's host ports: neither knows the other.
+struct Ports(proxy::HostPorts);
+
+impl agent::HostPorts for Ports {
+    fn set(&self, uid: &str, ports: Vec<agent::HostPort>) {
+        let ports = ports.into_iter().map(|port| proxy::HostPort {
+            host_ip: port.host_ip,
+            protocol: port.protocol,
+            host_port: port.host_port,
+            pod_ip: port.pod_ip,
+            container_port: port.container_port,
+        });
+        self.0.set(uid, ports.collect());
+    }
 }
 
 /// Starts the service proxy.
 fn proxy(
     args: &Args,
     name: &str,
-    informers: Informers,
+    (informers, ports): (Informers, proxy::HostPorts),
     shutdown: &Shutdown,
 ) -> JoinHandle<Result<()>> {
     let config = crate::proxy::config(name, args.node_ip, args.cluster_cidr);
     let shutdown = shutdown.clone();
     stdx::task::spawn("proxy", async move {
-        proxy::run(config, informers, shutdown).await.context("the service proxy ended")
+        proxy::run(config, informers, ports, shutdown).await.context("the service proxy ended")
     })
 }
 
@@ -209,7 +235,8 @@ fn fleet(
         config.files = false;
         let shutdown = shutdown.clone();
         tasks.push(stdx::task::spawn("agent", async move {
-            let agent = Box::pin(agent::run(config, client, None, runtime, shutdown));
+            let links = agent::Links::default();
+            let agent = Box::pin(agent::run(config, client, links, runtime, shutdown));
             agent.await.context("an agent ended")
         }));
     }

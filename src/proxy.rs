@@ -40,7 +40,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let shutdown = Shutdown::new();
     let informers = Informers::new(client, shutdown.clone());
     let config = config(&name, args.node_ip, args.cluster_cidr);
-    let running = proxy::run(config, informers, shutdown.clone());
+    // Alone, it knows no Pods: their host ports are the node's own affair.
+    let host_ports = proxy::HostPorts::default();
+    let running = proxy::run(config, informers, host_ports, shutdown.clone());
     until_interrupted(running, &shutdown).await.unwrap_or(Ok(())).context("the proxy ended")
 }
 

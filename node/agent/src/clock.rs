@@ -28,6 +28,11 @@ pub(crate) fn time(at: Nanos) -> Option<Time> {
     Timestamp::from_nanosecond(i128::from(at)).ok().map(Time)
 }
 
+/// The time of what never happened, where the API wants one.
+pub(crate) fn epoch() -> Time {
+    Time(Timestamp::UNIX_EPOCH)
+}
+
 /// The time from `from` until `until`, nothing when it is past.
 pub(crate) fn until(from: Nanos, until: Nanos) -> Duration {
     Duration::from_nanos(u64::try_from(until.saturating_sub(from)).unwrap_or(0))

@@ -4,6 +4,7 @@ use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::pod::amount;
 use crate::pod::fields::Place;
+use crate::pod::host_port::HostPorts;
 use crate::pod::spec::Kind;
 use crate::pod::status::Facts;
 use crate::volume::objects::Objects;
@@ -28,6 +29,8 @@ pub(crate) struct Ctx {
     pub(crate) runtime_name: String,
     /// The pod network; without one Pods get addresses that lead nowhere.
     pub(crate) network: Option<Network>,
+    /// Opens ports of the node for its Pods.
+    pub(crate) ports: Option<Arc<dyn HostPorts>>,
     /// Addresses for Pods when there is no network.
     pub(crate) addresses: Addresses,
     /// Events.

@@ -32,4 +32,5 @@ mod volume;
 
 pub use config::{Config, NetworkConfig, Profile};
 pub use error::{Error, Result};
-pub use run::run;
+pub use pod::host_port::{HostPort, HostPorts};
+pub use run::{Links, run};

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::node::report::Reporter;
 use crate::node::{lease, machine, object, register, routes};
 use crate::orphans;
+use crate::pod::host_port::HostPorts;
 use crate::pod::registry::Registry;
 use crate::statics::Statics;
 use crate::volume::objects::Objects;
@@ -25,14 +26,21 @@ use tokio::net::TcpListener;
 /// Component that events name as their source.
 const COMPONENT: &str = "kubelet";
 
+/// What an agent is given of the rest of its node.
+#[derive(Default)]
+pub struct Links {
+    /// Reads the other nodes, for routes to their Pods: a node's own identity sees only itself.
+    /// Without it, no other node's Pods are reached.
+    pub peers: Option<Informers>,
+    /// Opens ports of the node for its Pods; without it, `hostPort` does nothing.
+    pub ports: Option<Arc<dyn HostPorts>>,
+}
+
 /// Runs a node's agent until `shutdown`. Pods are left running.
-///
-/// `peers` reads the other nodes, for routes to their Pods: a node's own identity sees only itself.
-/// Without it, no other node's Pods are reached.
 pub async fn run(
     config: Config,
     client: Client,
-    peers: Option<Informers>,
+    links: Links,
     runtime: Arc<dyn Runtime>,
     shutdown: Shutdown,
 ) -> Result<()> {
@@ -66,6 +74,7 @@ pub async fn run(
         client,
         runtime,
         network,
+        ports: links.ports,
         shutdown: shutdown.clone(),
         config,
     });
@@ -81,7 +90,7 @@ pub async fn run(
             reporter.run(&own),
             registry.clone().listen(),
             follow(&ctx, &registry, &pods),
-            routes(&ctx, peers.as_ref()),
+            routes(&ctx, links.peers.as_ref()),
             serve(server, &ctx, &registry),
         );
     };

@@ -2,7 +2,7 @@
 
 use crate::testing::Dir;
 use crate::testing::api::Api;
-use crate::{Config, run};
+use crate::{Config, Links, run};
 use runtime::simulated::Simulated;
 use runtime::{ContainerState, Runtime};
 use serde_json::{Value, json};
@@ -40,7 +40,8 @@ impl Node {
         self.shutdown = Shutdown::new();
         let runtime = Arc::new(self.runtime.clone());
         let config = self.config.clone();
-        let agent = run(config, self.api.client(), None, runtime, self.shutdown.clone());
+        let agent =
+            run(config, self.api.client(), Links::default(), runtime, self.shutdown.clone());
         self.task = Some(tokio::spawn(agent));
     }
 

@@ -9,14 +9,17 @@
 //! All functions act on the network namespace of the calling thread. Only IPv4 is proxied.
 
 mod error;
+mod host_port;
 mod layout;
 mod nft;
 mod plan;
+mod stale;
 mod state;
 mod sync;
 mod table;
 
 pub use error::Error;
+pub use host_port::{HostPort, HostPorts};
 pub use sync::run;
 
 use ipnet::Ipv4Net;

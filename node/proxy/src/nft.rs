@@ -5,10 +5,12 @@
 //! its memory per change.
 
 mod batch;
+mod conntrack;
 mod expr;
 mod message;
 
 pub(crate) use batch::{Batch, Element, SetSpec, Value};
+pub(crate) use conntrack::Flow;
 pub(crate) use expr::{Expressions, Meta, Register};
 pub(crate) use message::Verdict;
 
@@ -61,6 +63,13 @@ impl Kernel {
         Ok(Self { socket, sequence: 1 })
     }
 
+    /// The number of the next message that is no transaction.
+    fn next_sequence(&mut self) -> u32 {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        sequence
+    }
+
     /// Commits a transaction, or changes nothing. Blocks for as long as the kernel works on it.
     pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), Error> {
         if batch.is_empty() {
@@ -103,8 +112,7 @@ impl Kernel {
 
     /// Whether a table is there.
     pub(crate) fn has_table(&mut self, table: &str) -> Result<bool, Error> {
-        let sequence = self.sequence;
-        self.sequence += 1;
+        let sequence = self.next_sequence();
         let asking = |source| Error::Kernel { action: "look for the table".into(), source };
         let bytes = batch::get_table(table, sequence);
         self.socket.send(&bytes, 0).map_err(asking)?;

@@ -39,7 +39,7 @@ pub(crate) enum Protocol {
 
 impl Protocol {
     /// As the API writes it; none means TCP.
-    fn parse(text: Option<&str>) -> Option<Self> {
+    pub(crate) fn parse(text: Option<&str>) -> Option<Self> {
         match text {
             None | Some("TCP" | "") => Some(Self::Tcp),
             Some("UDP") => Some(Self::Udp),

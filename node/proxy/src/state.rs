@@ -3,6 +3,7 @@
 use crate::layout::{self, Picker, REJECT};
 use crate::nft::{Batch, Element, Kernel, Value, Verdict};
 use crate::plan::Wanted;
+use crate::stale::{self, Valid};
 use crate::table::{Content, Difference, Key, Table};
 use crate::{Config, Error};
 use std::collections::{BTreeMap, HashSet};
@@ -51,10 +52,27 @@ impl State {
         }
         let committed = self.kernel.commit(batch);
         self.stale = committed.is_err();
-        if committed.is_ok() {
-            self.chains.extend(fresh);
+        committed?;
+        self.chains.extend(fresh);
+        self.sweep(services, &difference);
+        Ok(())
+    }
+
+    /// Lets UDP flows go that lead to endpoints which are gone.
+    fn sweep(&mut self, services: &BTreeMap<Arc<str>, Wanted>, difference: &Difference) {
+        if difference.is_empty() {
+            return;
         }
-        committed
+        let mut valid = Valid::new();
+        for front in difference.delete.iter().filter_map(Key::udp_front) {
+            valid.entry(front).or_default();
+        }
+        for wanted in services.values() {
+            stale::valid(wanted, &mut valid);
+        }
+        if let Err(error) = stale::sweep(&mut self.kernel, &valid) {
+            tracing::warn!(error = stdx::chain(&error), "flows to endpoints that are gone stay");
+        }
     }
 
     /// Looks whether the table is still there, as somebody may have flushed the whole rule set.

@@ -1,7 +1,7 @@
 //! The loop: which Services have changed, and the transaction that follows.
 
 use crate::state::State;
-use crate::{Config, Error, plan};
+use crate::{Config, Error, HostPorts, plan};
 use client::{Change, Informer, Informers};
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use parking_lot::Mutex;
@@ -24,14 +24,14 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Services that have changed.
 #[derive(Default)]
-struct Dirty {
+pub(crate) struct Dirty {
     names: Mutex<BTreeSet<Arc<str>>>,
     changed: Notify,
 }
 
 impl Dirty {
     /// Marks a Service.
-    fn add(&self, name: String) {
+    pub(crate) fn add(&self, name: String) {
         self.names.lock().insert(name.into());
         self.changed.notify_one();
     }
@@ -53,19 +53,26 @@ struct Sync {
     config: Config,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    host_ports: HostPorts,
     dirty: Arc<Dirty>,
 }
 
 /// Proxies Services until the shutdown. The table stays, so that Services go on working meanwhile.
 ///
 /// Must be called on a thread of the network namespace that it shall act on.
-pub async fn run(config: Config, informers: Informers, shutdown: Shutdown) -> Result<(), Error> {
+pub async fn run(
+    config: Config,
+    informers: Informers,
+    host_ports: HostPorts,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
     let mut state = State::open(config.clone())?;
     let sync = Sync {
         config,
         services: informers.of::<Service>(),
         slices: informers.of::<EndpointSlice>(),
-        dirty: Arc::default(),
+        dirty: host_ports.dirty.clone(),
+        host_ports,
     };
     sync.slices.index(BY_SERVICE, |slice| service_of(slice).into_iter().collect());
     sync.follow(&shutdown);
@@ -78,6 +85,7 @@ pub async fn run(config: Config, informers: Informers, shutdown: Shutdown) -> Re
     }
     let mut due: BTreeSet<Arc<str>> =
         sync.services.list().iter().map(|service| name_of(service).into()).collect();
+    due.extend(sync.host_ports.names());
     let mut audit = tokio::time::interval(AUDIT);
     audit.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     audit.reset();
@@ -158,6 +166,9 @@ impl Sync {
 
     /// What a Service wants now; nothing when it is gone.
     fn wanted(&self, name: &str) -> plan::Wanted {
+        if let Some(wanted) = self.host_ports.wanted(name) {
+            return wanted;
+        }
         let (namespace, plain) = name.split_once('/').unwrap_or(("", name));
         match self.services.get(namespace, plain) {
             Some(service) => {

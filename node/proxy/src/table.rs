@@ -7,7 +7,7 @@
 //! them). The first one's value holds; when it goes, the next one's does.
 
 use crate::layout::{Picker, Set};
-use crate::plan::{Front, Group, Handling, Space, Target, Wanted};
+use crate::plan::{Front, Group, Handling, Protocol, Space, Target, Wanted};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -39,6 +39,15 @@ impl Key {
     fn front(set: Set, front: Front) -> Self {
         let protocol = [front.protocol as u8, 0, 0, 0];
         Self::new(set, [front.address.octets(), protocol, port(front.port)])
+    }
+
+    /// The UDP front that this is the key of, if it is one.
+    pub(crate) fn udp_front(&self) -> Option<Front> {
+        let [a, b, c, d, protocol, _, _, _, high, low, ..] = self.bytes;
+        let fronts = [Set::Services, Set::Inside, Set::Refused];
+        let is_udp = fronts.contains(&self.set) && protocol == Protocol::Udp as u8;
+        let (address, port) = ([a, b, c, d].into(), u16::from_be_bytes([high, low]));
+        is_udp.then_some(Front { address, protocol: Protocol::Udp, port })
     }
 
     /// As the kernel wants it.

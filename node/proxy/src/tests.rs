@@ -5,13 +5,13 @@
 
 use crate::plan::{self, Wanted};
 use crate::state::State;
-use crate::{Config, cleanup, probe};
+use crate::{Config, HostPort, HostPorts, cleanup, probe};
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,6 +233,96 @@ fn node_ports_and_external_addresses_lead_in_from_outside() {
         assert_eq!(refused("192.0.2.7:80"), ErrorKind::ConnectionRefused);
         helper.kill().unwrap();
         helper.wait().unwrap();
+    });
+}
+
+/// Answers every datagram with a name.
+fn udp_backend(address: &str, name: &'static str) {
+    let socket = UdpSocket::bind(address).unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(name.as_bytes(), peer);
+        }
+    });
+}
+
+#[test]
+fn a_udp_client_is_led_away_from_an_endpoint_that_is_gone() {
+    in_namespace(|| {
+        let mut state = node();
+        udp_backend("10.244.0.1:8080", "one");
+        udp_backend("10.244.0.2:8080", "two");
+        let spec = json!({"clusterIP": "10.96.0.10", "ports": [{"port": 53, "protocol": "UDP"}]});
+        let with = |ends: &[(&str, &str)]| {
+            let ends: Vec<_> = ends
+                .iter()
+                .map(|(ip, node)| json!({"addresses": [ip], "nodeName": node}))
+                .collect();
+            let slice: EndpointSlice = serde_json::from_value(json!({"metadata": {},
+                "addressType": "IPv4", "endpoints": ends,
+                "ports": [{"name": "", "port": 8080, "protocol": "UDP"}]}))
+            .unwrap();
+            let service = json!({"metadata": {}, "spec": spec});
+            let service: Service = serde_json::from_value(service).unwrap();
+            plan::wanted(&service, &[Arc::new(slice)], "n1")
+        };
+        let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        client.connect("10.96.0.10:53").unwrap();
+        let ask = || {
+            client.send(b"who")?;
+            let mut buffer = [0; 64];
+            let length = client.recv(&mut buffer)?;
+            std::io::Result::Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        };
+        apply(&mut state, "default/dns", with(&BOTH[..1]));
+        assert_eq!(ask().unwrap(), "one");
+        // The same socket: the kernel would send its datagrams to the old endpoint for ever.
+        apply(&mut state, "default/dns", with(&BOTH[1..]));
+        assert_eq!(ask().unwrap(), "two");
+        apply(&mut state, "default/dns", with(&[]));
+        assert!(ask().is_err());
+        apply(&mut state, "default/dns", with(&BOTH[..1]));
+        // The refusal may be told once more.
+        assert_eq!(ask().or_else(|_| ask()).unwrap(), "one");
+        // Endpoints that stay keep their flows.
+        apply(&mut state, "default/dns", with(&BOTH));
+        for _ in 0..20 {
+            assert_eq!(ask().unwrap(), "one");
+        }
+    });
+}
+
+#[test]
+fn a_host_port_leads_to_its_pod_beside_services() {
+    in_namespace(|| {
+        let mut state = node();
+        let ports = HostPorts::default();
+        let port = |host_ip: &str, host_port: u16| HostPort {
+            host_ip: host_ip.parse().unwrap(),
+            protocol: "TCP".into(),
+            host_port,
+            pod_ip: "10.244.0.1".parse().unwrap(),
+            container_port: 8080,
+        };
+        ports.set("uid-1", vec![port("0.0.0.0", 18080), port("10.0.0.1", 18081)]);
+        let name = ports.names()[0].clone();
+        let put = |state: &mut State| {
+            let wanted = ports.wanted(&name).unwrap();
+            state.apply(&BTreeMap::from([(name.clone(), wanted)])).unwrap();
+        };
+        put(&mut state);
+        let spec = json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]});
+        apply(&mut state, "default/web", wanted(spec, &BOTH[1..]));
+        assert_eq!(ask("10.0.0.1:18080").unwrap().0, "one");
+        assert_eq!(ask("192.168.9.1:18080").unwrap().0, "one");
+        assert_eq!(ask("10.0.0.1:18081").unwrap().0, "one");
+        assert!(ask("192.168.9.1:18081").is_err(), "at one address only");
+        assert_eq!(ask("10.96.0.10:80").unwrap().0, "two");
+        ports.set("uid-1", Vec::new());
+        put(&mut state);
+        assert!(ask("10.0.0.1:18080").is_err());
     });
 }
 

@@ -16,12 +16,14 @@ pub use busybox::{DEMO, build_busybox};
 
 use crate::error::Doing;
 use crate::{Error, Image, Result};
-use parking_lot::Mutex;
+use nix::fcntl::{Flock, FlockArg};
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Characters of a chain id that name a layer's directory: short, because overlayfs limits the
@@ -62,35 +64,82 @@ pub struct Store {
     /// Where everything lies.
     root: PathBuf,
     /// The images; the file `images.json` says the same.
-    images: Mutex<Vec<Record>>,
+    index: Mutex<Index>,
     /// One import at a time: two would race for the same layers.
     importing: Mutex<()>,
+}
+
+/// The images, and which state of the file they are: another process may import, too.
+#[derive(Default)]
+struct Index {
+    records: Vec<Record>,
+    /// The file's number and time.
+    stamp: Option<(u64, i64, i64)>,
 }
 
 impl Store {
     /// Opens the store in `root`, or makes it.
     pub fn open(root: &Path) -> Result<Self> {
         fs::create_dir_all(root.join("layers")).doing(|| format!("make {}", root.display()))?;
-        let index = root.join("images.json");
-        let images = match fs::read(&index) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                Error::Invalid(format!("{} is damaged: {error}", index.display()))
-            })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).doing(|| format!("read {}", index.display())),
-        };
         let store =
-            Self { root: root.to_owned(), images: Mutex::new(images), importing: Mutex::new(()) };
-        store.remove_leftovers();
+            Self { root: root.to_owned(), index: Mutex::default(), importing: Mutex::new(()) };
+        store.refresh(&mut store.index.lock())?;
+        // Whoever holds the lock is importing: what looks left over may be its work.
+        if let Ok(_lock) = store.lock_file(FlockArg::LockExclusiveNonblock) {
+            store.remove_leftovers();
+        }
         Ok(store)
+    }
+
+    /// The lock that processes share.
+    fn lock_file(&self, how: FlockArg) -> Result<Flock<fs::File>> {
+        let path = self.root.join("lock");
+        let file = fs::File::create(&path).doing(|| format!("make {}", path.display()))?;
+        let locked = Flock::lock(file, how).map_err(|(_, error)| error);
+        locked.doing(|| format!("lock {}", path.display()))
+    }
+
+    /// Reads the file again if it is another one than before.
+    fn refresh(&self, index: &mut Index) -> Result<()> {
+        let path = self.root.join("images.json");
+        let reading = || format!("read {}", path.display());
+        let meta = match fs::metadata(&path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error).doing(reading),
+        };
+        let stamp = Some((meta.ino(), meta.mtime(), meta.mtime_nsec()));
+        if index.stamp != stamp {
+            let bytes = fs::read(&path).doing(reading)?;
+            index.records = serde_json::from_slice(&bytes).map_err(|error| {
+                Error::Invalid(format!("{} is damaged: {error}", path.display()))
+            })?;
+            index.stamp = stamp;
+        }
+        Ok(())
+    }
+
+    /// The images as they are now.
+    fn current(&self) -> MutexGuard<'_, Index> {
+        let mut index = self.index.lock();
+        if let Err(error) = self.refresh(&mut index) {
+            tracing::warn!(error = stdx::chain(&error), "list of images not read");
+        }
+        index
     }
 
     /// Takes all images of an archive. Blocks; nothing is half-made when it fails.
     pub fn import(&self, archive: &Path) -> Result<Vec<Image>> {
+        self.import_named(archive, None)
+    }
+
+    /// The same; an image that is only tagged in the archive gets this name before its tag.
+    pub fn import_named(&self, archive: &Path, base: Option<&str>) -> Result<Vec<Image>> {
         let _one_at_a_time = self.importing.lock();
+        let _one_process_at_a_time = self.lock_file(FlockArg::LockExclusive)?;
         let scratch = self.root.join(format!(".import-{:016x}", rand::random::<u64>()));
         fs::create_dir_all(&scratch).doing(|| format!("make {}", scratch.display()))?;
-        let found = archive::read(archive, &scratch, &self.root.join("layers"));
+        let found = archive::read(archive, &scratch, &self.root.join("layers"), base);
         let _ = fs::remove_dir_all(&scratch);
         let mut imported = Vec::new();
         for record in found? {
@@ -101,14 +150,15 @@ impl Store {
 
     /// All images.
     pub fn list(&self) -> Vec<Image> {
-        self.images.lock().iter().map(|record| record.image.clone()).collect()
+        self.current().records.iter().map(|record| record.image.clone()).collect()
     }
 
     /// The image that a name, digest reference or id means.
     pub fn resolve(&self, name: &str) -> Option<Record> {
-        let images = self.images.lock();
+        let index = self.current();
         let wanted = reference::normalize(name).ok();
-        images
+        index
+            .records
             .iter()
             .find(|record| {
                 let image = &record.image;
@@ -124,8 +174,10 @@ impl Store {
     /// Removes one name; with the last one the image goes, and layers that nobody else needs.
     pub fn remove(&self, name: &str) -> Result<()> {
         let wanted = reference::normalize(name).ok();
+        let _one_process_at_a_time = self.lock_file(FlockArg::LockExclusive)?;
         let dropped = {
-            let mut images = self.images.lock();
+            let mut index = self.current();
+            let images = &mut index.records;
             let Some(at) = images.iter().position(|record| {
                 record.image.id == name
                     || wanted.as_ref().is_some_and(|wanted| record.image.tags.contains(wanted))
@@ -138,11 +190,12 @@ impl Store {
                 images[at].image.tags.retain(|tag| Some(tag) != wanted.as_ref());
             }
             let last = images[at].image.tags.is_empty();
-            if last { images.remove(at).layers } else { Vec::new() }
+            let dropped = if last { images.remove(at).layers } else { Vec::new() };
+            self.save(&mut index)?;
+            dropped
         };
-        self.save()?;
         let used: HashSet<String> =
-            self.images.lock().iter().flat_map(|record| record.layers.clone()).collect();
+            self.index.lock().records.iter().flat_map(|record| record.layers.clone()).collect();
         for layer in dropped.iter().filter(|layer| !used.contains(*layer)) {
             let path = self.root.join("layers").join(layer);
             fs::remove_dir_all(&path).doing(|| format!("remove {}", path.display()))?;
@@ -158,11 +211,12 @@ impl Store {
     /// Adds an image, or its new names to the one that is here already.
     fn add(&self, record: Record) -> Result<Image> {
         let image = {
-            let mut images = self.images.lock();
+            let mut index = self.current();
+            let images = &mut index.records;
             for other in images.iter_mut() {
                 other.image.tags.retain(|tag| !record.image.tags.contains(tag));
             }
-            match images.iter_mut().find(|other| other.image.id == record.image.id) {
+            let image = match images.iter_mut().find(|other| other.image.id == record.image.id) {
                 Some(known) => {
                     known.image.tags.extend(record.image.tags);
                     known.image.clone()
@@ -171,17 +225,26 @@ impl Store {
                     images.push(record.clone());
                     record.image
                 }
-            }
+            };
+            self.save(&mut index)?;
+            image
         };
-        self.save()?;
         Ok(image)
     }
 
     /// Writes the index so that a crash leaves the old one or the new one.
-    fn save(&self) -> Result<()> {
+    fn save(&self, index: &mut Index) -> Result<()> {
+        let path = self.root.join("images.json");
         let bytes =
-            serde_json::to_vec_pretty(&*self.images.lock()).expect("records have string keys only");
-        replace(&self.root.join("images.json"), &bytes)
+            serde_json::to_vec_pretty(&index.records).expect("records have string keys only");
+        let written = replace(&path, &bytes);
+        // After a failure the file is right, and is read again.
+        index.stamp = None;
+        if written.is_ok() {
+            let meta = fs::metadata(&path).ok();
+            index.stamp = meta.map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec()));
+        }
+        written
     }
 
     /// Removes what a killed import left behind.

@@ -24,7 +24,8 @@ pub use oci::cleanup;
 pub use session::{Duplex, Session, Size};
 pub use types::{
     Container, ContainerConfig, ContainerState, Device, Event, Exec, Exit, Image, Mount,
-    NamespaceMode, Resources, RunAs, Sandbox, SandboxConfig, SecurityContext, Stats, Version,
+    NamespaceMode, Resources, RunAs, Sandbox, SandboxConfig, Seccomp, SecurityContext, Stats,
+    Version,
 };
 
 use async_trait::async_trait;
@@ -74,6 +75,11 @@ impl Config {
             log_max_bytes: 10 << 20,
             log_max_files: 5,
         }
+    }
+
+    /// Where images lie.
+    pub fn images(&self) -> PathBuf {
+        self.data_dir.join("images")
     }
 }
 

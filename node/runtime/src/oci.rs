@@ -10,12 +10,14 @@ mod create;
 mod exec;
 mod pause;
 mod sandbox;
+mod seccomp;
 mod spec;
 #[cfg(test)]
 mod tests;
 mod users;
 
 pub use cleanup::cleanup;
+pub(crate) use create::CANNOT_START;
 
 use crate::error::Doing;
 use crate::shim::{self, EXIT, PROGRESS, Progress, client, protocol::Request};
@@ -79,7 +81,7 @@ pub(crate) fn open(config: Config) -> Result<Arc<dyn Runtime>> {
     let inner = Arc::new(Inner {
         cli: Cli::new(&program, &root),
         cgroups: cgroup::Hierarchy::detect().doing(|| "find cgroups".into())?,
-        images: Arc::new(image::Store::open(&config.data_dir.join("images"))?),
+        images: Arc::new(image::Store::open(&config.images())?),
         sandboxes: Mutex::default(),
         containers: Mutex::default(),
         events: broadcast::Sender::new(crate::EVENTS),
@@ -292,12 +294,19 @@ impl Runtime for Oci {
 
     async fn start_container(&self, id: &str) -> Result<()> {
         let entry = self.0.entry(id)?;
+        if let Some(refusal) = refusal(&entry.container) {
+            return Err(refusal);
+        }
         if entry.container.state != ContainerState::Created {
             let state = entry.container.state.word();
             return Err(Error::State { id: id.into(), state, wanted: "created" });
         }
         let dir = self.0.dir(id);
-        client::call(&dir, id, &Request::Start).await?;
+        if let Err(error) = client::call(&dir, id, &Request::Start).await {
+            // With a terminal the process is made only now; the shim records that it was not.
+            Inner::wait_end(&entry, SHIM_END).await;
+            return Err(refusal(&self.0.entry(id)?.container).unwrap_or(error));
+        }
         let progress: Progress = read_json(&dir.join(PROGRESS)).unwrap_or_default();
         if let Some(entry) = self.0.containers.lock().get_mut(id) {
             entry.container.started_at = progress.started_at;
@@ -406,11 +415,23 @@ impl Runtime for Oci {
     }
 
     async fn resolve_image(&self, reference: &str) -> Result<Option<Image>> {
+        image::reference::normalize(reference)?;
         Ok(self.0.images.resolve(reference).map(|record| record.image))
     }
 
     async fn remove_image(&self, reference: &str) -> Result<()> {
         self.0.images.remove(reference)
+    }
+}
+
+/// Why a container's process could not be made, if that is how it ended.
+fn refusal(container: &Container) -> Option<Error> {
+    match &container.state {
+        ContainerState::Exited(exit) if container.started_at == 0 && !exit.message.is_empty() => {
+            let message = exit.message.clone();
+            Some(Error::Oci { operation: "failed to create task", message })
+        }
+        _ => None,
     }
 }
 

@@ -130,6 +130,21 @@ pub struct RunAs {
     pub groups: Vec<u32>,
     /// Refuse to start as user 0.
     pub non_root: bool,
+    /// Only the groups named here, not those that the image gives the user.
+    #[serde(default)]
+    pub strict_groups: bool,
+}
+
+/// Which system calls a container may make.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// All.
+    #[default]
+    Unconfined,
+    /// Those of the runtime's default profile.
+    RuntimeDefault,
+    /// Those of a profile in the OCI form.
+    Profile(serde_json::Value),
 }
 
 /// What a container's process may do.
@@ -149,6 +164,9 @@ pub struct SecurityContext {
     pub drop_capabilities: Vec<String>,
     /// Show /proc whole (procMount: Unmasked).
     pub unmasked_proc: bool,
+    /// Filter of system calls.
+    #[serde(default)]
+    pub seccomp: Seccomp,
 }
 
 /// Settings of a container.

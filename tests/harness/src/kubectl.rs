@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::Stdio;
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 /// kubectl for one cluster.
@@ -44,6 +45,25 @@ impl Kubectl {
         let output = self.command(args).output();
         let limit = crate::patience() * 2;
         let output = tokio::time::timeout(limit, output)
+            .await
+            .with_context(|| format!("kubectl {} took longer than {limit:?}", args.join(" ")))?
+            .context("running kubectl")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        Ok(Output { ok: output.status.success(), stdout, stderr })
+    }
+
+    /// Runs it to its end with this input.
+    pub async fn pipe(&self, args: &[&str], input: &[u8]) -> Result<Output> {
+        let mut child = self.spawn(args)?;
+        let mut stdin = child.stdin.take().context("its input")?;
+        let feeding = async move {
+            // It may end before it has read everything; its output says why.
+            let _ = stdin.write_all(input).await;
+        };
+        let limit = crate::patience() * 2;
+        let ended = async { tokio::join!(feeding, child.wait_with_output()).1 };
+        let output = tokio::time::timeout(limit, ended)
             .await
             .with_context(|| format!("kubectl {} took longer than {limit:?}", args.join(" ")))?
             .context("running kubectl")?;

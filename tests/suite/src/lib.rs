@@ -2,6 +2,8 @@
 //!
 //! Scenarios are in `tests/`, a file per subject. Each starts a cluster of its own, on real processes.
 
+pub mod room;
+
 use anyhow::{Context, Result};
 use client::{Client, ListOptions};
 use harness::{Cluster, repository_file, until};

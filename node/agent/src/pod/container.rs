@@ -58,6 +58,8 @@ impl Recipe<'_> {
         let mut resources = qos::container(self.pod, container, self.memory);
         let score = resources.oom_score_adj.map(|score| score.max(self.least_score));
         resources.oom_score_adj = score;
+        let mut security = security::context(self.pod, container);
+        security.seccomp = security::seccomp(self.config, self.pod, container)?;
         let mut labels = labels(self.pod, &id, container);
         let mut mounts = Vec::new();
         if self.config.files {
@@ -76,12 +78,12 @@ impl Recipe<'_> {
             mounts,
             devices: Vec::new(),
             resources,
-            security: security::context(self.pod, container),
+            security,
             tty: container.tty.unwrap_or(false),
             stdin: container.stdin.unwrap_or(false),
             stdin_once: container.stdin_once.unwrap_or(false),
             log_path: Some(log_path(self.config, &id, &container.name, self.attempt)),
-            stop_signal: String::new(),
+            stop_signal: stop_signal(container),
             labels,
             env: self.env,
         })
@@ -172,6 +174,12 @@ impl Recipe<'_> {
         let mount = Mount { source: Some(file.clone()), target: target.into(), ..Mount::default() };
         Ok((file, mount))
     }
+}
+
+/// The signal that asks the container to stop, where its Pod names one.
+fn stop_signal(container: &Container) -> String {
+    let lifecycle = container.lifecycle.as_ref();
+    lifecycle.and_then(|lifecycle| lifecycle.stop_signal.clone()).unwrap_or_default()
 }
 
 /// Labels by which a new agent knows the container.

@@ -84,6 +84,8 @@ pub(crate) struct Memory {
     pub(crate) ips: Vec<IpAddr>,
     /// Why the Pod ends.
     pub(crate) end: Option<End>,
+    /// Whether the node did not take the Pod: its status tells nothing of containers.
+    pub(crate) rejected: bool,
     /// Whether network, volumes and sandbox were given back.
     pub(crate) released: bool,
     /// Termination messages by container id.
@@ -120,6 +122,28 @@ impl Memory {
         self.raise(name, now);
         let delay = self.backoff.get(name).map_or(0, |backoff| backoff.delay);
         let failure = Failure { reason: reason.into(), message, retry: now + delay, delay };
+        self.failures.insert(name.to_owned(), failure);
+    }
+
+    /// Remembers that a container's process could not be made. The instance has ended, so the delay
+    /// is that of a crash: none before the second start. The reason is shown for a moment only.
+    pub(crate) fn fail_start(
+        &mut self,
+        name: &str,
+        attempt: u32,
+        reason: &str,
+        message: String,
+        now: Nanos,
+    ) {
+        if attempt > 0 {
+            self.raise(name, now);
+        }
+        let failure = Failure {
+            reason: reason.into(),
+            message,
+            retry: now + FIRST_RETRY,
+            delay: FIRST_RETRY,
+        };
         self.failures.insert(name.to_owned(), failure);
     }
 

@@ -1,6 +1,7 @@
 //! Everything about the Pods of this node: what to do for each ([`plan`]), doing it ([`worker`] and
 //! its helpers), and what the API server is told ([`status`], [`writer`]).
 
+pub(crate) mod admit;
 pub(crate) mod amount;
 pub(crate) mod backoff;
 pub(crate) mod container;
@@ -9,6 +10,7 @@ pub(crate) mod env;
 pub(crate) mod expand;
 pub(crate) mod fields;
 pub(crate) mod hooks;
+pub(crate) mod host_port;
 pub(crate) mod images;
 pub(crate) mod kill;
 pub(crate) mod memory;

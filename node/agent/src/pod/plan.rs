@@ -368,6 +368,11 @@ fn start(view: View, kind: Kind, container: &Container, plan: &mut Plan) {
         && until > view.now
     {
         plan.wake_at(until);
+        // The shorter of two delays ends with another word in the status.
+        let failure = view.memory.failures.get(&container.name).map(|failure| failure.retry);
+        if let Some(retry) = failure.filter(|retry| *retry > view.now) {
+            plan.wake_at(retry);
+        }
         return;
     }
     let attempt = match view.seen.latest(&container.name) {

@@ -1,6 +1,7 @@
 //! Which Pods this node has, and their workers: changes of the API and of the runtime find the
 //! right one here.
 
+use super::admit;
 use super::container::log_path;
 use super::seen::{Seen, is_running};
 use super::shared::Shared;
@@ -99,19 +100,14 @@ impl Registry {
         if seen.sandbox.is_some() || over(pod) || pod.metadata.deletion_timestamp.is_some() {
             return None;
         }
-        let live =
-            state.pods.values().filter(|shared| !shared.is_finished() && !over(&shared.pod()));
-        let (used, most) = (live.count(), self.ctx.config.max_pods);
-        if used < usize::try_from(most).unwrap_or(usize::MAX) {
-            return None;
-        }
-        let message = format!(
-            "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: {used}, \
-             capacity: {most}"
-        );
+        let all = state.pods.values();
+        let live = all.filter(|shared| !shared.is_finished()).map(|shared| shared.pod());
+        let live: Vec<Arc<Pod>> = live.filter(|pod| !over(pod)).collect();
+        let (pods, allocatable) = (self.ctx.config.max_pods, &self.ctx.allocatable);
+        let (reason, message) = admit::refusal(pod, &live, &admit::Room { pods, allocatable })?;
         let kind = client::events::Type::Warning;
-        self.ctx.tell(pod, None, kind, "OutOfpods", &message);
-        Some(("OutOfpods".into(), message))
+        self.ctx.tell(pod, None, kind, &reason, &message);
+        Some((reason, format!("Pod was rejected: {message}")))
     }
 
     /// The API object of a Pod is gone.

@@ -5,21 +5,28 @@ use super::env::{self, Sources};
 use super::kill::Stop;
 use super::plan::Why;
 use super::probe::check::Target;
+use super::seen::exit_code;
 use super::shared::News;
 use super::spec::{self, Kind};
 use super::wire::{self, Wire};
 use super::worker::Worker;
-use super::{dns, hooks, images, probe, qos, service_env};
+use super::{dns, hooks, images, probe, qos, security, service_env};
 use crate::clock::{self, Nanos};
 use crate::error::{Error, Result};
 use client::events::Type;
 use k8s_openapi::api::core::v1::Container;
-use runtime::{ContainerConfig, NamespaceMode, SandboxConfig};
+use runtime::{ContainerConfig, Image, NamespaceMode, SandboxConfig};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// A postStart hook gets so long at most.
 const MAX_HOOK: Duration = Duration::from_secs(3600);
+
+/// The word for a container whose process could not be made.
+const CANNOT_RUN: &str = "RunContainerError";
+
+/// The word for a container whose settings make no sense.
+const BAD_CONFIG: &str = "CreateContainerConfigError";
 
 /// A container that could not be started: status reason, and the text.
 struct Refusal {
@@ -166,7 +173,11 @@ impl Worker {
                 let image = reason.contains("Image");
                 let note = format!("Error: {}", if image { reason } else { &message });
                 self.ctx.tell(&pod, about, Type::Warning, "Failed", &note);
-                self.memory.fail(name, reason, message, clock::now());
+                let now = clock::now();
+                match self.seen.here(name).is_some_and(|here| here.config.attempt == attempt) {
+                    true => self.memory.fail_start(name, attempt, reason, message, now),
+                    false => self.memory.fail(name, reason, message, now),
+                }
             }
         }
     }
@@ -178,54 +189,67 @@ impl Worker {
         container: &Container,
         attempt: u32,
     ) -> Result<String, Refusal> {
-        self.find_image(kind, container).await?;
+        let image = self.find_image(kind, container).await?;
+        let allowed = security::verify_non_root(&self.pod, container, &image.user);
+        allowed.map_err(|message| Refusal { reason: BAD_CONFIG, message })?;
         let config = self.container_config(container, attempt).await;
-        let config = config.map_err(|error| Refusal::new("CreateContainerConfigError", &error))?;
+        let config = config.map_err(|error| Refusal::new(BAD_CONFIG, &error))?;
         let sandbox = self.seen.sandbox.as_ref().map(|sandbox| sandbox.id.clone());
         let sandbox = sandbox.unwrap_or_default();
         let runtime = self.ctx.runtime.clone();
         let about = Some((kind, container.name.as_str()));
         let id = runtime.create_container(&sandbox, config).await.map_err(|error| {
             let reason = match &error {
-                runtime::Error::Oci { .. } => "RunContainerError",
-                runtime::Error::Invalid(_) => "CreateContainerConfigError",
+                runtime::Error::Oci { .. } => CANNOT_RUN,
+                runtime::Error::Invalid(_) => BAD_CONFIG,
                 _ => "CreateContainerError",
             };
             Refusal { reason, message: stdx::chain(&error) }
         })?;
         self.ctx.tell(&self.pod, about, Type::Normal, "Created", "Container created");
         if let Err(error) = runtime.start_container(&id).await {
-            if let Err(error) = runtime.remove_container(&id).await {
-                let error = stdx::chain(&error);
-                tracing::warn!(container = id, error, "container not removed");
-            }
-            return Err(Refusal { reason: "RunContainerError", message: stdx::chain(&error) });
+            self.not_started(&id).await;
+            return Err(Refusal { reason: CANNOT_RUN, message: stdx::chain(&error) });
         }
         self.ctx.tell(&self.pod, about, Type::Normal, "Started", "Container started");
         match runtime.inspect_container(&id).await {
             Ok(made) => self.seen.containers.push(made),
             Err(error) => {
-                return Err(Refusal { reason: "RunContainerError", message: stdx::chain(&error) });
+                return Err(Refusal { reason: CANNOT_RUN, message: stdx::chain(&error) });
             }
         }
         Ok(id)
     }
 
+    /// Keeps a container whose process could not be made: it counts as an instance that has ended.
+    async fn not_started(&mut self, id: &str) {
+        let runtime = self.ctx.runtime.clone();
+        match runtime.inspect_container(id).await {
+            Ok(made) if exit_code(&made).is_some() => self.seen.containers.push(made),
+            _ => {
+                if let Err(error) = runtime.remove_container(id).await {
+                    let error = stdx::chain(&error);
+                    tracing::warn!(container = id, error, "container not removed");
+                }
+            }
+        }
+    }
+
     /// Finds the container's image, and says so.
-    async fn find_image(&self, kind: Kind, container: &Container) -> Result<(), Refusal> {
+    async fn find_image(&self, kind: Kind, container: &Container) -> Result<Image, Refusal> {
         let about = Some((kind, container.name.as_str()));
         let image = container.image.as_deref().unwrap_or_default();
         let before = self.memory.failures.get(&container.name);
         let again = before.is_some_and(|failure| failure.reason.contains("Pull"));
         let policy = images::policy(container);
         match images::find(&*self.ctx.runtime, image, policy, again).await {
-            Ok(_) => {
+            Ok(found) => {
                 let note = format!(
                     "Container image \"{image}\" already present on machine and can be accessed by \
                      the pod"
                 );
                 self.ctx.tell(&self.pod, about, Type::Normal, "Pulled", &note);
-                Ok(())
+                Ok(found)
             }
             Err(missing) => {
                 let (reason, kind, note) = match missing.reason {

@@ -1,5 +1,6 @@
 //! A Pod's place in the network: its address, and the namespace that carries it.
 
+use super::host_port;
 use super::spec::{self, Id};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -35,11 +36,21 @@ pub(super) async fn connect(ctx: &Ctx, id: &Id, pod: &Pod) -> Result<Wire> {
     let name = format!("{}/{}", id.namespace, id.name);
     let request = network::PodRequest { uid: id.uid.clone(), name, netns: netns.clone() };
     let address = network.setup_pod(&request).await?;
-    Ok(Wire { ips: vec![IpAddr::V4(address.ip)], netns: Some(netns) })
+    let ips = vec![IpAddr::V4(address.ip)];
+    open_ports(ctx, id, pod, &ips);
+    Ok(Wire { ips, netns: Some(netns) })
+}
+
+/// Opens the ports of the node that a Pod with these addresses wants. May be repeated.
+pub(super) fn open_ports(ctx: &Ctx, id: &Id, pod: &Pod, ips: &[IpAddr]) {
+    if let Some(ports) = &ctx.ports {
+        ports.set(&id.uid, host_port::wanted(pod, ips));
+    }
 }
 
 /// Takes a Pod off the network and frees its address. May be repeated.
 pub(super) async fn disconnect(ctx: &Ctx, id: &Id, pod: &Pod) -> Result<()> {
+    open_ports(ctx, id, pod, &[]);
     match &ctx.network {
         Some(network) if !spec::host_network(pod) => {
             network.teardown_pod(&id.uid).await?;

@@ -14,6 +14,7 @@ use super::seen::{Seen, is_running};
 use super::shared::{Letter, News, Probe, Shared};
 use super::spec;
 use super::status;
+use super::wire;
 use super::writer::Writer;
 use crate::clock::{self, Nanos};
 use crate::ctx::Ctx;
@@ -66,6 +67,7 @@ impl Worker {
             let results = Results { started, ready, ..Results::default() };
             memory.probes.insert(container.id.clone(), results);
         }
+        memory.rejected = rejected.is_some() || (seen.sandbox.is_none() && was_rejected(&pod));
         if let Some((reason, message)) = rejected {
             memory.end = Some(End { cause: Cause::Failed { reason, message }, deadline: now });
         }
@@ -86,6 +88,7 @@ impl Worker {
             stale,
         };
         worker.memory.ips = worker.known_ips();
+        wire::open_ports(&worker.ctx, &worker.shared.id, &worker.pod, &worker.memory.ips);
         worker
     }
 
@@ -381,6 +384,14 @@ impl Worker {
     pub(super) fn is_running(&self, id: &str) -> bool {
         self.seen.containers.iter().any(|container| container.id == id && is_running(container))
     }
+}
+
+/// Whether a node has told that it does not take a Pod.
+fn was_rejected(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    status.is_some_and(|status| {
+        status.phase.as_deref() == Some("Failed") && status.container_statuses.is_none()
+    })
 }
 
 /// Whether a Pod ends because it was deleted.

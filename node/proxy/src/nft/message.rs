@@ -30,6 +30,11 @@ impl Message {
         self
     }
 
+    /// Adds attributes that are written already.
+    pub(crate) fn append(&mut self, attributes: &[u8]) {
+        self.bytes.extend_from_slice(attributes);
+    }
+
     /// Adds a number, in network order as nf_tables wants all of them.
     pub(crate) fn u32(&mut self, kind: u16, value: u32) -> &mut Self {
         self.raw(kind, &value.to_be_bytes())

@@ -80,18 +80,27 @@ struct Archive<'a> {
     name: String,
     files: HashMap<String, PathBuf>,
     layers: &'a Path,
+    /// What comes before a tag that stands alone.
+    base: Option<&'a str>,
 }
 
-/// Reads an archive; `scratch` is an empty directory that the caller removes.
-pub(super) fn read(path: &Path, scratch: &Path, layers: &Path) -> Result<Vec<Record>> {
+/// Reads an archive, or a directory with the same files; `scratch` is an empty directory that the
+/// caller removes.
+pub(super) fn read(
+    path: &Path,
+    scratch: &Path,
+    layers: &Path,
+    base: Option<&str>,
+) -> Result<Vec<Record>> {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let files = spread(path, scratch).map_err(|error| match error.kind() {
+    let found = if path.is_dir() { walk(path) } else { spread(path, scratch) };
+    let files = found.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             Error::Io { doing: format!("open {}", path.display()), source: error }
         }
         _ => Error::Archive { archive: name.clone(), reason: format!("not readable: {error}") },
     })?;
-    let archive = Archive { name, files, layers };
+    let archive = Archive { name, files, layers, base };
     if archive.files.contains_key("manifest.json") {
         archive.docker()
     } else if archive.files.contains_key("index.json") {
@@ -127,6 +136,25 @@ fn spread(path: &Path, scratch: &Path) -> std::io::Result<HashMap<String, PathBu
     for (name, to) in links {
         if let Some(target) = files.get(&to).cloned() {
             files.insert(name, target);
+        }
+    }
+    Ok(files)
+}
+
+/// The files of a directory by their paths in it.
+fn walk(root: &Path) -> std::io::Result<HashMap<String, PathBuf>> {
+    let mut files = HashMap::new();
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            let (path, kind) = (entry.path(), entry.file_type()?);
+            if kind.is_dir() {
+                dirs.push(path);
+            } else if kind.is_file() {
+                let inside = path.strip_prefix(root).expect("it was found below");
+                files.insert(clean(inside), path.clone());
+            }
         }
     }
     Ok(files)
@@ -317,10 +345,16 @@ impl Archive<'_> {
             .map_err(|error| self.broken(&format!("{what} is not valid: {error}")))
     }
 
-    /// Full names; a bare tag (as some tools annotate) is no name.
+    /// Full names; a bare tag (as some tools annotate) is one only after a given base.
     fn names(&self, found: Vec<String>) -> Result<Vec<String>> {
         let mut names = Vec::new();
-        for name in found.iter().filter(|name| name.contains([':', '/'])) {
+        let full =
+            found.into_iter().filter_map(|name| match (name.contains([':', '/']), self.base) {
+                (true, _) => Some(name),
+                (false, Some(base)) => Some(format!("{base}:{name}")),
+                (false, None) => None,
+            });
+        for name in full.collect::<Vec<_>>().iter() {
             names
                 .push(reference::normalize(name).map_err(|error| self.broken(&error.to_string()))?);
         }

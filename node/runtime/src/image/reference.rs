@@ -24,6 +24,12 @@ pub fn normalize(reference: &str) -> Result<String> {
         Some(_) => (DEFAULT_REGISTRY, path.to_owned()),
         None => (DEFAULT_REGISTRY, format!("library/{path}")),
     };
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err(Error::Invalid(format!(
+            "couldn't parse image name {reference:?}: invalid reference format: repository name \
+             ({name}) must be lowercase"
+        )));
+    }
     if !name.split('/').all(is_component) || !tag.is_none_or(is_tag) {
         return Err(invalid());
     }
@@ -45,7 +51,8 @@ pub fn is_latest(reference: &str) -> bool {
 
 /// Whether the first part of a path is a host.
 fn is_registry(part: &str) -> bool {
-    part.contains('.') || part.contains(':') || part == "localhost"
+    let has_capitals = part.bytes().any(|byte| byte.is_ascii_uppercase());
+    part.contains('.') || part.contains(':') || part == "localhost" || has_capitals
 }
 
 /// Whether a part of a path may be one.

@@ -190,3 +190,94 @@ fn the_demo_image_is_built_from_a_static_busybox() {
     assert!(build_busybox(Path::new("/etc/passwd"), &archive).is_err());
     fs::remove_dir_all(dir).unwrap();
 }
+
+/// Writes an OCI layout of one image into a directory.
+fn oci_layout(dir: &Path, name: &str, layer: &[u8]) {
+    let blobs = dir.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let put = |bytes: &[u8]| {
+        let name = digest(bytes);
+        fs::write(blobs.join(name.trim_start_matches("sha256:")), bytes).unwrap();
+        serde_json::json!({"mediaType": "", "digest": name, "size": bytes.len()})
+    };
+    let config = serde_json::json!({"config": {"Cmd": ["sh"], "User": "7:8"},
+        "rootfs": {"diff_ids": [digest(layer)]}});
+    let manifest = serde_json::json!({"schemaVersion": 2,
+        "config": put(config.to_string().as_bytes()), "layers": [put(layer)]});
+    let mut image = put(manifest.to_string().as_bytes());
+    image["mediaType"] = "application/vnd.oci.image.manifest.v1+json".into();
+    image["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": name});
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [image]});
+    fs::write(dir.join("index.json"), index.to_string()).unwrap();
+    fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
+}
+
+#[test]
+fn an_oci_layout_is_taken_as_directory_and_as_archive() {
+    if !root() {
+        return;
+    }
+    let dir = scratch("oci");
+    let layout = dir.join("layout");
+    let layer = tar_of(&[Item::File("hello", "world")]);
+    oci_layout(&layout, "1.0", &layer);
+    let store = Store::open(&dir.join("store")).unwrap();
+    let plain = store.import(&layout).unwrap();
+    assert!(plain[0].tags.is_empty(), "a tag alone is no name");
+    let named = store.import_named(&layout, Some("example.org/app")).unwrap();
+    assert_eq!(named[0].tags, ["example.org/app:1.0"]);
+    assert_eq!((named[0].user.as_str(), &named[0].id), ("7:8", &plain[0].id));
+    let by_digest = format!("example.org/app@{}", named[0].digest);
+    let record = store.resolve(&by_digest).unwrap();
+    let file = store.lower_dirs(&record)[0].join("hello");
+    assert_eq!(fs::read_to_string(file).unwrap(), "world");
+
+    let archive = dir.join("layout.tar");
+    let mut tar = Builder::new(fs::File::create(&archive).unwrap());
+    tar.append_dir_all(".", &layout).unwrap();
+    tar.finish().unwrap();
+    let other = Store::open(&dir.join("other")).unwrap();
+    assert_eq!(other.import(&archive).unwrap()[0].id, named[0].id);
+
+    // A blob that is not what its name says, and an archive that ends early.
+    let blob = layout.join("blobs/sha256").join(digest(&layer).trim_start_matches("sha256:"));
+    fs::write(&blob, tar_of(&[Item::File("hello", "w0rld")])).unwrap();
+    let third = Store::open(&dir.join("third")).unwrap();
+    let error = third.import(&layout).unwrap_err().to_string();
+    assert!(error.contains("the archive is damaged"), "{error}");
+    let bytes = fs::read(&archive).unwrap();
+    fs::write(&archive, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(third.import(&archive).is_err());
+    assert!(third.list().is_empty());
+    assert_eq!(fs::read_dir(dir.join("third/layers")).unwrap().count(), 0);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn what_another_process_imports_is_seen_at_once_and_kept() {
+    if !root() {
+        return;
+    }
+    let dir = scratch("two");
+    let root = dir.join("store");
+    let (agent, command) = (Store::open(&root).unwrap(), Store::open(&root).unwrap());
+    let archive = dir.join("image.tar");
+    for (number, store) in [(1, &command), (2, &agent), (3, &command)] {
+        let layer = tar_of(&[Item::File("number", &number.to_string())]);
+        docker_archive(&archive, &format!("example.org/image:{number}"), &[layer], None);
+        store.import(&archive).unwrap();
+        for (which, other) in [("agent", &agent), ("command", &command)] {
+            assert_eq!(other.list().len(), number, "{which}");
+            assert!(other.resolve(&format!("example.org/image:{number}")).is_some(), "{which}");
+        }
+    }
+    // Whoever opens the store during an import leaves its half-made files alone.
+    let lock = agent.lock_file(FlockArg::LockExclusive).unwrap();
+    fs::create_dir(root.join(".import-1")).unwrap();
+    drop(Store::open(&root).unwrap());
+    assert!(root.join(".import-1").exists());
+    drop(lock);
+    drop(Store::open(&root).unwrap());
+    assert!(!root.join(".import-1").exists());
+    fs::remove_dir_all(dir).unwrap();
+}

@@ -117,9 +117,13 @@ impl Source {
         std::fs::metadata(path).is_ok_and(|meta| meta.ino() != self.inode)
     }
 
-    /// Opens the file that is there now.
+    /// Opens the file that came after this one: several may have been rotated away meanwhile.
     fn move_on(&mut self, path: &Path) -> io::Result<()> {
-        let file = File::open(path)?;
+        let inode = |path: &Path| std::fs::metadata(path).map(|meta| meta.ino()).ok();
+        let old = super::rotated(path);
+        let own = old.iter().position(|one| inode(one) == Some(self.inode));
+        let next = own.and_then(|own| old.get(own + 1));
+        let file = File::open(next.map_or(path, |next| next.as_path()))?;
         self.inode = file.metadata()?.ino();
         self.reader = BufReader::new(file);
         self.partial.clear();

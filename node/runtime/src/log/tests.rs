@@ -75,3 +75,32 @@ async fn a_full_file_is_rotated_and_old_ones_go() {
     assert_eq!(rotated(&path).len(), 2);
     fs::remove_dir_all(path.parent().unwrap()).unwrap();
 }
+
+#[tokio::test]
+async fn a_follower_reads_on_through_many_rotations() {
+    let path = scratch("follow");
+    let mut writer = Writer::open(&path, 200, 100).unwrap();
+    writer.write(Stream::Stdout, b"line 0\n").unwrap();
+    let (out, mut pieces) = mpsc::channel::<Bytes>(64);
+    let running = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let (source, more) = (path.clone(), running.clone());
+    let query = Query { follow: true, ..Query::default() };
+    let follower = tokio::spawn(async move {
+        let more = || more.load(std::sync::atomic::Ordering::Relaxed);
+        follow(&source, query, more, out).await
+    });
+    // The first piece says that the first file is open.
+    let mut all = pieces.recv().await.unwrap().to_vec();
+    for number in 1..50 {
+        writer.write(Stream::Stdout, format!("line {number}\n").as_bytes()).unwrap();
+    }
+    assert!(rotated(&path).len() > 5);
+    running.store(false, std::sync::atomic::Ordering::Relaxed);
+    while let Some(piece) = pieces.recv().await {
+        all.extend_from_slice(&piece);
+    }
+    follower.await.unwrap().unwrap();
+    let wanted: String = (0..50).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(String::from_utf8(all).unwrap(), wanted);
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+}

@@ -3,10 +3,10 @@
 use super::spec::{self, Parts};
 use super::{Inner, new_id, users};
 use crate::error::Doing;
-use crate::shim::{Hello, SETTINGS, Settings, now_nanos};
+use crate::shim::{EXIT, Hello, SETTINGS, Settings, now_nanos};
 use crate::{
-    Container, ContainerConfig, ContainerState, Error, NamespaceMode, Resources, Result, Sandbox,
-    cgroup, image,
+    Container, ContainerConfig, ContainerState, Error, Exit, NamespaceMode, Resources, Result,
+    Sandbox, cgroup, image,
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs;
@@ -18,11 +18,14 @@ use tokio::process::Command;
 
 /// The shim gets so long to make the container.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Exit code of a container whose process could not be made.
+pub(crate) const CANNOT_START: i32 = 128;
 /// The kernel takes mount options up to one page.
 const MAX_OPTIONS: usize = 4095;
 
 impl Inner {
-    /// Makes a container; nothing is left when it fails.
+    /// Makes a container; nothing is left when it fails, unless the runtime refused: that counts as
+    /// an end of the container, which its record tells.
     pub(super) async fn create(&self, sandbox: &str, config: ContainerConfig) -> Result<Container> {
         let sandbox = self.sandbox(sandbox)?;
         if !sandbox.ready {
@@ -87,7 +90,10 @@ impl Inner {
             user: (user.uid, user.gid, user.groups),
             config,
         };
-        self.start_shim(id, dir, sandbox).await?;
+        let container = match self.start_shim(id, dir, sandbox).await {
+            Err(Error::Oci { message, .. }) => refused(dir, container, message)?,
+            started => started.map(|()| container)?,
+        };
         // After the shim: a record without a container behind it would be watched in vain.
         let json = serde_json::to_vec(&container).expect("records have string keys only");
         image::replace_unsynced(&dir.join("container.json"), &json)?;
@@ -201,6 +207,21 @@ impl Inner {
             tokio::net::TcpStream::from_std(stream).doing(|| "prepare the connection".into())?;
         Ok(Box::new(stream))
     }
+}
+
+/// A container whose process could not be made. It has ended before it began: with the code that
+/// shells give to commands that cannot run.
+fn refused(dir: &Path, mut container: Container, message: String) -> Result<Container> {
+    let exit = Exit {
+        code: CANNOT_START,
+        signal: None,
+        oom_killed: false,
+        finished_at: now_nanos(),
+        message: format!("OCI runtime create failed: {message}"),
+    };
+    write_json(&dir.join(EXIT), &exit)?;
+    container.state = ContainerState::Exited(exit);
+    Ok(container)
 }
 
 /// Mounts the layers of an image with a writable one on top.

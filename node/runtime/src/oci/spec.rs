@@ -1,10 +1,11 @@
 //! The OCI description of a container (`config.json`): everything that the kernel will be told
 //! about it.
 
+use super::seccomp;
 use super::users::User;
 use crate::cgroup::weight;
 use crate::image::RunConfig;
-use crate::{ContainerConfig, Mount, NamespaceMode, Resources, Sandbox};
+use crate::{ContainerConfig, Mount, NamespaceMode, Resources, Sandbox, Seccomp};
 use serde_json::{Map, Value, json};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -27,49 +28,49 @@ const DEFAULT_CAPABILITIES: &[&str] = &[
     "SYS_CHROOT",
 ];
 
-/// All capabilities.
+/// All capabilities, each at the place of its bit.
 const ALL_CAPABILITIES: &[&str] = &[
-    "AUDIT_CONTROL",
-    "AUDIT_READ",
-    "AUDIT_WRITE",
-    "BLOCK_SUSPEND",
-    "BPF",
-    "CHECKPOINT_RESTORE",
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",
     "FOWNER",
     "FSETID",
-    "IPC_LOCK",
-    "IPC_OWNER",
     "KILL",
-    "LEASE",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
     "LINUX_IMMUTABLE",
-    "MAC_ADMIN",
-    "MAC_OVERRIDE",
-    "MKNOD",
-    "NET_ADMIN",
     "NET_BIND_SERVICE",
     "NET_BROADCAST",
+    "NET_ADMIN",
     "NET_RAW",
-    "PERFMON",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYSLOG",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
     "SYS_ADMIN",
     "SYS_BOOT",
-    "SYS_CHROOT",
-    "SYS_MODULE",
     "SYS_NICE",
-    "SYS_PACCT",
-    "SYS_PTRACE",
-    "SYS_RAWIO",
     "SYS_RESOURCE",
     "SYS_TIME",
     "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
     "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
 ];
 
 /// Kernel files that a container must not see.
@@ -124,6 +125,9 @@ impl Parts<'_> {
             "resources": self.resources(),
             "rootfsPropagation": "rslave",
         });
+        if let Some(filter) = self.seccomp() {
+            linux["seccomp"] = filter;
+        }
         if security.privileged {
             linux["devices"] = host_devices();
         } else {
@@ -195,13 +199,31 @@ impl Parts<'_> {
 
     /// Capabilities in all sets that a plain exec uses.
     fn capabilities(&self) -> Value {
+        let names = self.capability_names();
+        let names: Vec<String> = names.into_iter().map(|name| format!("CAP_{name}")).collect();
+        json!({"bounding": names, "effective": names, "permitted": names})
+    }
+
+    /// The filter of system calls, if there is one.
+    fn seccomp(&self) -> Option<Value> {
+        let security = &self.config.security;
+        match &security.seccomp {
+            _ if security.privileged => None,
+            Seccomp::Unconfined => None,
+            Seccomp::RuntimeDefault => Some(seccomp::default_profile(&self.capability_names())),
+            Seccomp::Profile(profile) => Some(profile.clone()),
+        }
+    }
+
+    /// Capabilities without `CAP_`.
+    fn capability_names(&self) -> Vec<String> {
         let security = &self.config.security;
         let plain = |name: &String| name.strip_prefix("CAP_").unwrap_or(name).to_owned();
         let add: Vec<String> = security.add_capabilities.iter().map(plain).collect();
         let drop: Vec<String> = security.drop_capabilities.iter().map(plain).collect();
         let all = |list: &[String]| list.iter().any(|name| name == "ALL");
         let mut names: Vec<String> = match (security.privileged || all(&add), all(&drop)) {
-            (true, _) => ALL_CAPABILITIES.iter().map(|name| (*name).to_owned()).collect(),
+            (true, _) => own_capabilities(),
             (false, true) => Vec::new(),
             (false, false) => DEFAULT_CAPABILITIES.iter().map(|name| (*name).to_owned()).collect(),
         };
@@ -211,8 +233,7 @@ impl Parts<'_> {
         }
         names.sort();
         names.dedup();
-        let names: Vec<String> = names.into_iter().map(|name| format!("CAP_{name}")).collect();
-        json!({"bounding": names, "effective": names, "permitted": names})
+        names
     }
 
     /// Namespaces: own ones for processes and mounts, the pod's for the rest.
@@ -297,6 +318,16 @@ impl Parts<'_> {
         resources["devices"] = rules.into();
         resources
     }
+}
+
+/// All capabilities that this process may give: those that it has itself.
+fn own_capabilities() -> Vec<String> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(u64::MAX);
+    let has = |bit: usize| mask & (1 << bit) != 0;
+    let names = ALL_CAPABILITIES.iter().enumerate();
+    names.filter(|(bit, _)| has(*bit)).map(|(_, name)| (*name).to_owned()).collect()
 }
 
 /// The command: the image's entrypoint and arguments, or what replaces them.

@@ -311,9 +311,18 @@ async fn what_cannot_start_says_why_and_leaves_nothing() {
     let Some(node) = Node::new("bad").await else { return };
     let sandbox = node.sandbox().await;
     let create = async |config| node.runtime.create_container(&sandbox.id, config).await;
-    let config = ContainerConfig { command: vec!["nonsense".into()], ..node.shell("") };
-    let error = create(config).await.unwrap_err().to_string();
-    assert!(error.contains("executable file not found"), "{error}");
+    for tty in [false, true] {
+        // Its process could not be made: it has ended before it began.
+        let config = ContainerConfig { command: vec!["nonsense".into()], tty, ..node.shell("") };
+        let id = create(config).await.unwrap();
+        let error = node.runtime.start_container(&id).await.unwrap_err().to_string();
+        assert!(error.contains("executable file not found"), "{error}");
+        let made = node.runtime.inspect_container(&id).await.unwrap();
+        let ContainerState::Exited(exit) = made.state else { panic!("{:?}", made.state) };
+        assert_eq!((exit.code, made.started_at), (128, 0));
+        assert!(exit.message.contains("executable file not found"), "{}", exit.message);
+        node.runtime.remove_container(&id).await.unwrap();
+    }
     let config = ContainerConfig { image: "nowhere:1".into(), ..node.shell("") };
     assert!(create(config).await.unwrap_err().is_not_found());
     let mut config = node.shell("true");
@@ -343,5 +352,30 @@ async fn a_container_whose_shim_was_killed_is_lost_and_can_be_removed() {
         node.runtime.stop_container(&id, None, PATIENCE).await.unwrap();
         node.runtime.remove_container(&id).await.unwrap();
     }
+    node.end().await;
+}
+
+#[tokio::test]
+async fn system_calls_are_filtered_as_asked() {
+    let Some(node) = Node::new("calls").await else { return };
+    let sandbox = node.sandbox().await;
+    let script = "grep Seccomp: /proc/self/status | tr '\\t' ' '; unshare -U true && echo free";
+    let run = async |seccomp: Seccomp, privileged: bool| {
+        let mut config = node.shell(script);
+        config.log_path = Some(node.dir.join("calls.log"));
+        config.security = SecurityContext { seccomp, privileged, ..SecurityContext::default() };
+        let id = node.start(&sandbox, config).await;
+        node.ended(&id).await;
+        node.runtime.remove_container(&id).await.unwrap();
+        let log = std::fs::read_to_string(node.dir.join("calls.log")).unwrap();
+        std::fs::remove_file(node.dir.join("calls.log")).unwrap();
+        (log.contains("Seccomp: 2"), log.contains("free"))
+    };
+    assert_eq!(run(Seccomp::RuntimeDefault, false).await, (true, false));
+    assert_eq!(run(Seccomp::Unconfined, false).await, (false, true));
+    assert_eq!(run(Seccomp::RuntimeDefault, true).await, (false, true), "privileged");
+    let own = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["unshare"], "action": "SCMP_ACT_ERRNO"}]});
+    assert_eq!(run(Seccomp::Profile(own), false).await, (true, false));
     node.end().await;
 }

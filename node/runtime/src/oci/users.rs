@@ -45,7 +45,7 @@ pub(super) fn resolve(rootfs: &Path, image: &str, wanted: &RunAs) -> Result<User
     };
     let gid = wanted.gid.or(image_gid).or(own_gid).unwrap_or(0);
     let mut groups = wanted.groups.clone();
-    if let Some(name) = name {
+    if let Some(name) = name.filter(|_| !wanted.strict_groups) {
         groups.extend(accounts.groups_of(&name));
     }
     groups.push(gid);

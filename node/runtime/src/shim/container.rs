@@ -4,7 +4,7 @@ use super::hub::Hub;
 use super::pty::Pty;
 use super::{EXIT, Hello, PROGRESS, Progress, SETTINGS, Settings, now_nanos, say, server};
 use crate::log::Stream;
-use crate::oci::cli::Cli;
+use crate::oci::{CANNOT_START, cli::Cli};
 use crate::{Exit, cgroup, image};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -189,7 +189,12 @@ impl Container {
             }
             if child.try_wait()?.is_some() {
                 *self.foreground.lock() = None;
-                return Err(io::Error::other(self.cli.last_error(&settings.bundle)));
+                let reason = self.cli.last_error(&settings.bundle);
+                let message = format!("OCI runtime create failed: {reason}");
+                let exit = Exit { message, ..self.end(CANNOT_START, None) };
+                *self.foreground_exit.lock() = Some(exit);
+                self.ended.notify_one();
+                return Err(io::Error::other(reason));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

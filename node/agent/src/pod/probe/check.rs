@@ -79,6 +79,9 @@ pub(crate) async fn check(
         let connect = TcpStream::connect((host.as_str(), port));
         return match tokio::time::timeout(timeout, connect).await {
             Err(_) => Err(format!("dial tcp {host}:{port}: i/o timeout")),
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Err(format!("dial tcp {host}:{port}: connect: connection refused"))
+            }
             Ok(Err(error)) => Err(format!("dial tcp {host}:{port}: connect: {error}")),
             Ok(Ok(_)) => Ok(()),
         };

@@ -1,7 +1,7 @@
 //! The status of one container.
 
 use super::Facts;
-use crate::clock::{Nanos, time};
+use crate::clock::{Nanos, epoch, time};
 use crate::pod::plan::{View, held_until, is_started, outcome};
 use crate::pod::seen::{LOST, exit_code, finished_at, is_running};
 use crate::pod::spec::{self, Kind};
@@ -114,13 +114,14 @@ fn waits(
     if !spec::should_restart(view.pod, kind, container, code) {
         return None;
     }
-    if let Some(failure) = view.memory.failures.get(&container.name) {
+    let until = held_until(view, container);
+    let until = until.filter(|until| *until > view.now);
+    if let Some(failure) = view.memory.failures.get(&container.name)
+        && (failure.retry > view.now || until.is_none())
+    {
         return Some(waiting(&failure.reason, Some(failure.message.clone())));
     }
-    let until = held_until(view, container)?;
-    if until <= view.now {
-        return None;
-    }
+    let until = until?;
     let delay: Nanos = until - finished_at(latest);
     Some(waiting("CrashLoopBackOff", Some(crash_text(view, container, delay))))
 }
@@ -195,7 +196,7 @@ fn waiting(reason: &str, message: Option<String>) -> ContainerState {
 
 /// How an instance ended.
 fn terminated(view: View, facts: &Facts, one: &runtime::Container) -> ContainerStateTerminated {
-    let message = view.memory.messages.get(&one.id).cloned();
+    let message = view.memory.messages.get(&one.id).filter(|message| !message.is_empty()).cloned();
     let container_id = Some(format!("{}://{}", facts.runtime, one.id));
     let started_at = time(one.started_at);
     let runtime::ContainerState::Exited(exit) = &one.state else {
@@ -222,7 +223,7 @@ fn terminated(view: View, facts: &Facts, one: &runtime::Container) -> ContainerS
         message: message.or(own),
         reason: Some(reason.into()),
         signal: None,
-        started_at,
+        started_at: started_at.or_else(|| Some(epoch())),
     }
 }
 

@@ -27,6 +27,17 @@ pub(crate) struct Facts {
 pub(crate) fn status(view: View, facts: &Facts) -> PodStatus {
     let stored = view.pod.status.clone().unwrap_or_default();
     let all = spec::containers(view.pod);
+    if view.memory.rejected {
+        let (reason, message) = whole(view, &stored);
+        return PodStatus {
+            phase: Some("Failed".into()),
+            reason,
+            message,
+            observed_generation: view.pod.metadata.generation,
+            qos_class: Some(super::qos::class(view.pod).word().into()),
+            ..stored
+        };
+    }
     let of = |wanted: &[Kind]| {
         let chosen = all.iter().filter(|(kind, _)| wanted.contains(kind));
         let made: Vec<_> =
