@@ -26,6 +26,7 @@ pub mod conversion;
 pub mod document;
 pub mod fence;
 pub mod fields;
+pub mod gates;
 pub mod kind;
 pub mod kinds;
 pub mod managers;

@@ -213,6 +213,22 @@ async fn a_pod_gets_one_node_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_pod_without_node_goes_at_once_also_when_its_revision_is_named() {
+    let rig = Rig::start().await;
+    let accounts = "POST /api/v1/namespaces/default/serviceaccounts";
+    rig.admin(accounts, Some(json!({"metadata": {"name": "default"}}))).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let (code, made) = rig.admin(&format!("POST {pods}"), Some(pod("p"))).await;
+    assert_eq!(code, 201, "{made}");
+    let meta = &made["metadata"];
+    let conditions = json!({"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]});
+    let options = json!({"preconditions": conditions});
+    let (code, gone) = rig.admin(&format!("DELETE {pods}/p"), Some(options)).await;
+    assert_eq!(code, 200, "{gone}");
+    assert_eq!(rig.admin(&format!("GET {pods}/p"), None).await.0, 404);
+}
+
+#[tokio::test]
 async fn a_service_takes_an_address_and_gives_it_back() {
     let rig = Rig::start().await;
     let services = "/api/v1/namespaces/default/services";

@@ -19,12 +19,40 @@ use std::{collections::HashMap, sync::Arc};
 /// Most Pods made or removed for one object in one go.
 const BURST: usize = 500;
 
-/// What is kept.
+/// What is to be kept.
 pub(crate) struct Wanted<'a> {
     /// How many Pods.
     pub replicas: i32,
     /// Made from this.
     pub template: &'a PodTemplateSpec,
+    /// Seconds after which a ready Pod counts as available.
+    pub min_ready_seconds: i32,
+}
+
+/// What is kept, after one reconciliation.
+pub(crate) struct Kept {
+    /// Numbers for the status.
+    pub counts: Counts,
+    /// Why Pods could not be made or removed.
+    failure: Option<Failure>,
+    /// When to look again if nothing failed.
+    next: Action,
+}
+
+impl Kept {
+    /// Reason and message of the ReplicaFailure condition.
+    pub(crate) fn reason(&self) -> Option<(&'static str, String)> {
+        self.failure.as_ref().map(|(reason, error)| (*reason, error.to_string()))
+    }
+
+    /// Fails the reconciliation, after the status was written, when Pods could not be made or
+    /// removed.
+    pub(crate) fn outcome(self) -> Result<Action, Error> {
+        match self.failure {
+            None => Ok(self.next),
+            Some((_, source)) => Err(Error::Request { doing: "keep the number of pods", source }),
+        }
+    }
 }
 
 /// What is to be done about the number of Pods.
@@ -103,8 +131,58 @@ pub(crate) fn count(
 /// Why Pods could not be made or removed: reason and message of the ReplicaFailure condition.
 pub(crate) type Failure = (&'static str, client::Error);
 
+/// Makes or removes Pods as needed (unless the owner is on its way out) and counts what there was.
+/// `related` are the Pods whose crowding matters.
+pub(crate) async fn keep<K: Kind>(
+    ctx: &Ctx,
+    key: &Key,
+    owner: &K,
+    wanted: &Wanted<'_>,
+    (active, related): (&[Arc<Pod>], &[Arc<Pod>]),
+) -> Kept {
+    let now = ctx.now();
+    let mut failure = None;
+    if owner.metadata().deletion_timestamp.is_none()
+        && let Some(change) = plan(wanted.replicas, active, related, now)
+    {
+        failure = apply(ctx, key, owner, wanted, change).await.err();
+    }
+    Kept {
+        counts: count(active, wanted.template, wanted.min_ready_seconds, now),
+        failure,
+        next: next_look(active, wanted.min_ready_seconds, now),
+    }
+}
+
+/// The objects that may want a Pod which nobody controls.
+pub(crate) fn adopters<K: Kind>(ctx: &Ctx, pod: &Pod, wants: impl Fn(&K) -> bool) -> Vec<Key> {
+    if owners::controller(&pod.metadata).is_some() {
+        return Vec::new();
+    }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let all = ctx.cache::<K>().list_ns(namespace);
+    all.iter().filter(|one| wants(one)).map(|one| Key::of(&**one)).collect()
+}
+
+/// The conditions of a status with ReplicaFailure (which `is` knows and `make` makes from reason
+/// and message) as it now is. A failure that goes on keeps its condition.
+pub(crate) fn conditions<C>(
+    before: Option<Vec<C>>,
+    failure: Option<(&'static str, String)>,
+    is: impl Fn(&C) -> bool,
+    make: impl FnOnce(&'static str, String) -> C,
+) -> Option<Vec<C>> {
+    let mut all = before.unwrap_or_default();
+    match failure {
+        None => all.retain(|one| !is(one)),
+        Some((reason, message)) if !all.iter().any(&is) => all.push(make(reason, message)),
+        Some(_) => {}
+    }
+    (!all.is_empty()).then_some(all)
+}
+
 /// Does what [`plan`] decided.
-pub(crate) async fn apply<K: Kind>(
+async fn apply<K: Kind>(
     ctx: &Ctx,
     key: &Key,
     owner: &K,
@@ -208,14 +286,6 @@ pub(crate) fn terminating(ctx: &Ctx, uid: &str) -> i32 {
     let all = owners::owned(&ctx.cache::<Pod>(), uid);
     let leaving = |pod: &&Arc<Pod>| pods::is_terminating(pod) && !pods::is_finished(pod);
     i32::try_from(all.iter().filter(leaving).count()).unwrap_or(i32::MAX)
-}
-
-/// Fails the reconciliation, after the status was written, when Pods could not be made or removed.
-pub(crate) fn outcome(failure: Option<Failure>, next: Action) -> Result<Action, Error> {
-    match failure {
-        None => Ok(next),
-        Some((_, source)) => Err(Error::Request { doing: "keep the number of pods", source }),
-    }
 }
 
 #[cfg(test)]

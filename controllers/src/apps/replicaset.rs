@@ -38,15 +38,9 @@ fn watch(watch: &mut Watch<'_>) {
 
 /// The ReplicaSets that may want a Pod that nobody controls.
 fn adopters(ctx: &Ctx, pod: &Pod) -> Vec<Key> {
-    if owners::controller(&pod.metadata).is_some() {
-        return Vec::new();
-    }
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let wants = |set: &Arc<ReplicaSet>| {
+    replicas::adopters(ctx, pod, |set: &ReplicaSet| {
         Selector::compile(Some(&set.spec.selector)).matches(pod.metadata.labels.as_ref())
-    };
-    let sets = ctx.cache::<ReplicaSet>().list_ns(namespace);
-    sets.iter().filter(|set| wants(set)).map(|set| Key::of(&**set)).collect()
+    })
 }
 
 async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
@@ -59,26 +53,21 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     let candidates = replicas::candidates(&ctx, &key.namespace, uid);
     let active = claims::claim(&ctx, &key, &*set, &selector, candidates).await?;
     let template = spec.template.clone().unwrap_or_default();
-    let wanted = Wanted { replicas: spec.replicas.unwrap_or(1), template: &template };
-    let now = ctx.now();
-    let mut failure = None;
-    if set.metadata.deletion_timestamp.is_none() {
-        let related = related(&ctx, &set);
-        if let Some(change) = replicas::plan(wanted.replicas, &active, &related, now) {
-            failure = replicas::apply(&ctx, &key, &*set, &wanted, change).await.err();
-        }
-    }
-    let min_ready = spec.min_ready_seconds.unwrap_or(0);
-    let counts = replicas::count(&active, &template, min_ready, now);
+    let wanted = Wanted {
+        replicas: spec.replicas.unwrap_or(1),
+        template: &template,
+        min_ready_seconds: spec.min_ready_seconds.unwrap_or(0),
+    };
+    let related = related(&ctx, &set);
+    let kept = replicas::keep(&ctx, &key, &*set, &wanted, (&active, &related)).await;
     let terminating = replicas::terminating(&ctx, uid);
-    let reason = failure.as_ref().map(|(reason, error)| (*reason, error.to_string()));
-    let status = status(&set, counts, terminating, reason, now);
+    let status = status(&set, kept.counts, terminating, kept.reason(), ctx.now());
     if set.status.as_ref() != Some(&status) {
         let mut set = owned(&set);
         set.status = Some(status);
         ctx.update_status(&key, &set).await?;
     }
-    replicas::outcome(failure, replicas::next_look(&active, min_ready, now))
+    kept.outcome()
 }
 
 /// The Pods of all ReplicaSets of the same Deployment; none for a ReplicaSet of its own.
@@ -92,7 +81,7 @@ fn related(ctx: &Ctx, set: &ReplicaSet) -> Vec<Arc<Pod>> {
     siblings.iter().flat_map(of).collect()
 }
 
-/// The status to show. A failure that goes on keeps its condition.
+/// The status to show.
 fn status(
     set: &ReplicaSet,
     counts: replicas::Counts,
@@ -100,21 +89,15 @@ fn status(
     failure: Option<(&'static str, String)>,
     now: Timestamp,
 ) -> ReplicaSetStatus {
-    let before = set.status.clone().unwrap_or_default();
-    let mut conditions = before.conditions.unwrap_or_default();
+    let before = set.status.as_ref().and_then(|status| status.conditions.clone());
     let is = |one: &ReplicaSetCondition| one.type_.as_deref() == Some("ReplicaFailure");
-    let failed = conditions.iter().any(is);
-    match failure {
-        None => conditions.retain(|one| !is(one)),
-        Some((reason, message)) if !failed => conditions.push(ReplicaSetCondition {
-            type_: Some("ReplicaFailure".into()),
-            status: Some("True".into()),
-            reason: Some(reason.into()),
-            message: Some(message),
-            last_transition_time: Some(Time(now)),
-        }),
-        Some(_) => {}
-    }
+    let make = |reason: &str, message| ReplicaSetCondition {
+        type_: Some("ReplicaFailure".into()),
+        status: Some("True".into()),
+        reason: Some(reason.into()),
+        message: Some(message),
+        last_transition_time: Some(Time(now)),
+    };
     ReplicaSetStatus {
         replicas: counts.replicas,
         fully_labeled_replicas: nonzero(counts.fully_labeled),
@@ -122,7 +105,7 @@ fn status(
         available_replicas: nonzero(counts.available),
         terminating_replicas: Some(terminating),
         observed_generation: set.metadata.generation,
-        conditions: (!conditions.is_empty()).then_some(conditions),
+        conditions: replicas::conditions(before, failure, is, make),
     }
 }
 

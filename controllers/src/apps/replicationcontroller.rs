@@ -36,16 +36,10 @@ fn watch(watch: &mut Watch<'_>) {
 
 /// The controllers that may want a Pod that nobody controls.
 fn adopters(ctx: &Ctx, pod: &Pod) -> Vec<Key> {
-    if owners::controller(&pod.metadata).is_some() {
-        return Vec::new();
-    }
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let wants = |rc: &Arc<ReplicationController>| {
+    replicas::adopters(ctx, pod, |rc: &ReplicationController| {
         let labels = rc.spec.as_ref().and_then(|spec| spec.selector.as_ref());
         labels.is_some() && Selector::equal(labels).matches(pod.metadata.labels.as_ref())
-    };
-    let all = ctx.cache::<ReplicationController>().list_ns(namespace);
-    all.iter().filter(|rc| wants(rc)).map(|rc| Key::of(&**rc)).collect()
+    })
 }
 
 async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
@@ -61,24 +55,19 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     let candidates = replicas::candidates(&ctx, &key.namespace, uid);
     let active = claims::claim(&ctx, &key, &*rc, &selector, candidates).await?;
     let template = spec.template.clone().unwrap_or_default();
-    let wanted = Wanted { replicas: spec.replicas.unwrap_or(1), template: &template };
-    let now = ctx.now();
-    let mut failure = None;
-    if rc.metadata.deletion_timestamp.is_none()
-        && let Some(change) = replicas::plan(wanted.replicas, &active, &active, now)
-    {
-        failure = replicas::apply(&ctx, &key, &*rc, &wanted, change).await.err();
-    }
-    let min_ready = spec.min_ready_seconds.unwrap_or(0);
-    let counts = replicas::count(&active, &template, min_ready, now);
-    let reason = failure.as_ref().map(|(reason, error)| (*reason, error.to_string()));
-    let status = status(&rc, counts, reason, now);
+    let wanted = Wanted {
+        replicas: spec.replicas.unwrap_or(1),
+        template: &template,
+        min_ready_seconds: spec.min_ready_seconds.unwrap_or(0),
+    };
+    let kept = replicas::keep(&ctx, &key, &*rc, &wanted, (&active, &active)).await;
+    let status = status(&rc, kept.counts, kept.reason(), ctx.now());
     if rc.status.as_ref() != Some(&status) {
         let mut rc = owned(&rc);
         rc.status = Some(status);
         ctx.update_status(&key, &rc).await?;
     }
-    replicas::outcome(failure, replicas::next_look(&active, min_ready, now))
+    kept.outcome()
 }
 
 /// The status to show.
@@ -88,27 +77,22 @@ fn status(
     failure: Option<(&'static str, String)>,
     now: Timestamp,
 ) -> ReplicationControllerStatus {
-    let before = rc.status.clone().unwrap_or_default();
-    let mut conditions = before.conditions.unwrap_or_default();
-    let failed = conditions.iter().any(|one| one.type_ == "ReplicaFailure");
-    match failure {
-        None => conditions.retain(|one| one.type_ != "ReplicaFailure"),
-        Some((reason, message)) if !failed => conditions.push(ReplicationControllerCondition {
-            type_: "ReplicaFailure".into(),
-            status: "True".into(),
-            reason: Some(reason.into()),
-            message: Some(message),
-            last_transition_time: Some(Time(now)),
-        }),
-        Some(_) => {}
-    }
+    let before = rc.status.as_ref().and_then(|status| status.conditions.clone());
+    let make = |reason: &str, message| ReplicationControllerCondition {
+        type_: "ReplicaFailure".into(),
+        status: "True".into(),
+        reason: Some(reason.into()),
+        message: Some(message),
+        last_transition_time: Some(Time(now)),
+    };
+    let is = |one: &ReplicationControllerCondition| one.type_ == "ReplicaFailure";
     ReplicationControllerStatus {
         replicas: counts.replicas,
         fully_labeled_replicas: nonzero(counts.fully_labeled),
         ready_replicas: nonzero(counts.ready),
         available_replicas: nonzero(counts.available),
         observed_generation: rc.metadata.generation,
-        conditions: (!conditions.is_empty()).then_some(conditions),
+        conditions: replicas::conditions(before, failure, is, make),
     }
 }
 

@@ -48,3 +48,39 @@ fn every_thing_has_a_row() {
     }
     complain("tables", &complaints);
 }
+
+/// Where the controllers' table stands.
+const MANAGER: &str = "controllers/src/manager.rs";
+
+/// The module path below `controllers/src` that a file is: `apps/daemonset/mod.rs` is
+/// `apps::daemonset`.
+fn module(path: &str) -> String {
+    let path = path.strip_suffix(".rs").unwrap_or(path);
+    path.strip_suffix("/mod").unwrap_or(path).replace('/', "::")
+}
+
+#[test]
+fn every_controller_has_its_row_and_every_row_its_controller() {
+    let all = files(".rs");
+    let manager = all.iter().find(|file| file.path == MANAGER).expect("a manager");
+    let (_, table) = manager.text.split_once("CONTROLLERS: &[").expect("a table CONTROLLERS");
+    let (table, _) = table.split_once("];").expect("the end of the table");
+    let rows: BTreeSet<String> = table
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('&')?.strip_suffix("::DEF,"))
+        .map(str::to_owned)
+        .collect();
+    let controllers: BTreeSet<String> = all
+        .iter()
+        .filter(|file| file.text.contains("const DEF: Controller ="))
+        .filter_map(|file| file.path.strip_prefix("controllers/src/"))
+        .map(module)
+        .collect();
+    assert!(controllers.len() > 20, "the controllers are found: {controllers:?}");
+    let without = controllers.difference(&rows);
+    let mut complaints: Vec<String> =
+        without.map(|one| format!("{one} has a DEF but no row in {MANAGER}")).collect();
+    let empty = rows.difference(&controllers);
+    complaints.extend(empty.map(|one| format!("the row {one} of {MANAGER} has no file with a DEF")));
+    complain("controllers", &complaints);
+}

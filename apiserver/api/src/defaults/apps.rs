@@ -35,8 +35,11 @@ pub(super) fn replica_set(object: &mut Value) {
     pod::template_at(spec, "template");
 }
 
-/// A DaemonSet.
+/// A DaemonSet. The annotation stands for a field of old, which had a number from the first.
 pub(super) fn daemon_set(object: &mut Value) {
+    if let Some(annotations) = made(object, "metadata").and_then(|m| made(m, "annotations")) {
+        put(annotations, "deprecated.daemonset.template.generation", "0");
+    }
     let Some(spec) = child(object, "spec") else { return };
     if let Some(strategy) = made(spec, "updateStrategy") {
         put_zero(strategy, "type", "RollingUpdate");

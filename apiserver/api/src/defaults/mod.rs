@@ -93,6 +93,13 @@ pub fn apply(gvk: Gvk<'_>, object: &mut Value) {
     }
 }
 
+/// Fills what a Pod as a whole asks for: later than the other defaults, so that nobody owns it.
+pub fn pod_level_resources(object: &mut Value) {
+    if let Some(spec) = object.get_mut("spec") {
+        pod_resources::fill(spec);
+    }
+}
+
 /// Defaults of a pod spec outside a pod, such as a template's; for callers that make one up.
 pub fn pod_spec(spec: &mut Value) {
     pod::spec(spec);

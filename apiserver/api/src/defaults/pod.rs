@@ -7,7 +7,7 @@ use super::{
     core::mirror,
     edit::{child, is_empty, items, made, put, put_zero, text},
     image::pull_policy,
-    pod_resources, volume,
+    volume,
 };
 
 /// A Pod.
@@ -22,7 +22,6 @@ pub(super) fn pod(object: &mut Value) {
             requests_from_limits(container);
         }
     }
-    pod_resources::fill(inner);
     put(inner, "enableServiceLinks", true);
     if inner.get("hostNetwork") == Some(&Value::Bool(true)) {
         for key in ["containers", "initContainers"] {

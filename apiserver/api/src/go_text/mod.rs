@@ -19,7 +19,7 @@ pub fn difference(type_name: &str, old: &Value, new: &Value) -> String {
 }
 
 /// A value of a type on one line, as Go shows it in errors; null for a type that is unknown.
-pub(crate) fn shown(type_name: &str, value: &Value) -> String {
+pub fn shown(type_name: &str, value: &Value) -> String {
     let Some(ty) = registry().find(type_name) else { return "null".to_owned() };
     let mut out = Text { lines: vec![String::new()], broken: false };
     out.value(ty, value, false, 0);

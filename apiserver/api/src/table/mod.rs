@@ -112,6 +112,9 @@ pub fn table(resource: &Resource, objects: &[Value], now: Timestamp) -> Value {
         })
         .collect();
     let rows: Vec<Value> = objects.iter().map(|object| row(resource, object, now)).collect();
+    // Upstream's general converter leaves the list unmade when there is nothing to list.
+    let general = resource.columns.iter().any(|column| column.name == "Created At");
+    let rows = if rows.is_empty() && general { Value::Null } else { Value::Array(rows) };
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {},
         "columnDefinitions": columns, "rows": rows})
 }

@@ -13,12 +13,6 @@ const MODES: [(&str, &str); 4] = [
 ];
 /// Old way to name a class.
 const BETA_CLASS: &str = "/metadata/annotations/volume.beta.kubernetes.io~1storage-class";
-/// Marks of the default class.
-const DEFAULTS: [&str; 2] = [
-    "/metadata/annotations/storageclass.kubernetes.io~1is-default-class",
-    "/metadata/annotations/storageclass.beta.kubernetes.io~1is-default-class",
-];
-
 /// Cells of a PersistentVolume.
 pub(super) fn volume(row: &Row<'_>) -> Vec<Value> {
     let claim = match row.text("/spec/claimRef/name") {
@@ -81,11 +75,8 @@ fn modes(row: &Row<'_>, path: &str) -> String {
 
 /// Cells of a StorageClass.
 pub(super) fn class(row: &Row<'_>) -> Vec<Value> {
-    let default = DEFAULTS.iter().any(|path| row.text(path) == "true");
-    let name = row.text("/metadata/name");
-    let name = if default { format!("{name} (default)") } else { name.to_owned() };
     vec![
-        name.into(),
+        row.name(),
         row.text("/provisioner").into(),
         row.text_or("/reclaimPolicy", "Delete").into(),
         row.text_or("/volumeBindingMode", "Immediate").into(),

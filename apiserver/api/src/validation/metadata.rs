@@ -108,6 +108,7 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {
     labels(new, "labels", &path, errors);
     annotations(new, &path, errors);
     owners(new, &path, errors);
+    finalizers(new, &path, errors);
     managers(new, &path, errors);
     standard_finalizers(new, &path, errors);
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{
-    check::{Errors, Path, at, entries, get, has, int, list, text},
+    check::{Errors, Path, at, entries, get, has, int, list, shown, text},
     core::pod::{amount, container_resource_name, huge_page, toleration},
     metadata,
 };
@@ -203,6 +203,39 @@ pub(super) fn migration_update(new: &Value, old: &Value, errors: &mut Errors) {
             Value::from(text(resource, "resource"))
         );
         errors.invalid_raw(&Path::new("spec"), shown, "field is immutable");
+    }
+    migration_status(get(new, "status"), get(old, "status"), errors);
+}
+
+/// A migration has one revision, and ends once.
+fn migration_status(new: &Value, old: &Value, errors: &mut Errors) {
+    let path = Path::new("status");
+    let (revision, before) = (text(new, "resourceVersion"), text(old, "resourceVersion"));
+    let under = path.child("resourceVersion");
+    if !before.is_empty() && revision != before {
+        errors.invalid(&under, revision, "field is immutable");
+    } else if !revision.is_empty() && revision.parse::<u64>().is_err() {
+        let why = format!("resource version is not well formed: {revision}");
+        errors.invalid(&under, revision, &why);
+    }
+    let is = |status: &Value, kind: &str, value: &str| {
+        let mut all = list(status, "conditions").iter();
+        all.any(|one| text(one, "type") == kind && text(one, "status") == value)
+    };
+    let refuse = |why: &str, errors: &mut Errors| {
+        let kind = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition";
+        let all: Vec<String> =
+            list(new, "conditions").iter().map(|condition| shown(kind, condition)).collect();
+        errors.invalid_raw(&path.child("conditions"), format!("[{}]", all.join(",")), why);
+    };
+    if is(new, "Succeeded", "True") && is(new, "Failed", "True") {
+        refuse("Both success and failed conditions cannot be true at the same time", errors);
+    }
+    for (kind, noun) in [("Succeeded", "Success"), ("Failed", "Failed")] {
+        if is(old, kind, "True") && is(new, kind, "False") {
+            let why = format!("{noun} condition cannot be set to false once it is true");
+            refuse(&why, errors);
+        }
     }
 }
 

@@ -22,6 +22,8 @@ const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const TOKEN_SECONDS: i64 = 3607;
 /// Marks mirror Pods.
 const MIRROR: &str = "/metadata/annotations/kubernetes.io~1config.mirror";
+/// Marks accounts whose Pods may use only the secrets that they list.
+const ENFORCE: &str = "/metadata/annotations/kubernetes.io~1enforce-mountable-secrets";
 /// A new namespace gets its account a moment after it was made: tries, a tenth of a second apart.
 const TRIES: usize = 10;
 
@@ -55,7 +57,14 @@ impl Plugin for ServiceAccount {
         if fields::list(pod, "/spec/imagePullSecrets").is_empty() && !secrets.is_empty() {
             fields::set(pod, "/spec/imagePullSecrets", secrets.to_vec());
         }
-        Ok(())
+        match unlisted(pod, &account) {
+            Some(why) => {
+                let why = format!("{why} is not allowed because service account {name} does not");
+                let what = if why.starts_with("image") { "imagePullSecret" } else { "secret" };
+                Err(review.forbidden(Some(pod), &format!("{why} reference that {what}")))
+            }
+            None => Ok(()),
+        }
     }
 
     async fn validate(&self, review: &Review<'_>, object: Option<&Value>) -> Result<(), Status> {
@@ -114,6 +123,55 @@ fn check_mirror(review: &Review<'_>, pod: &Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// A use of a secret that an account with only the listed ones does not list.
+fn unlisted(pod: &Value, account: &Value) -> Option<String> {
+    if fields::text(account, ENFORCE) != "true" {
+        return None;
+    }
+    let names = |path: &str| -> Vec<&str> {
+        fields::list(account, path).iter().map(|one| fields::text(one, "/name")).collect()
+    };
+    let (secrets, pull) = (names("/secrets"), names("/imagePullSecrets"));
+    let volumes = fields::list(pod, "/spec/volumes").iter();
+    let volumes = volumes.filter(|volume| fields::has(volume, "/secret"));
+    let mut volumes = volumes.map(|volume| fields::text(volume, "/secret/secretName"));
+    if let Some(name) = volumes.find(|name| !secrets.contains(name)) {
+        return Some(format!("volume with secret.secretName={name:?}"));
+    }
+    for (path, noun) in [
+        ("/spec/initContainers", "init container"),
+        ("/spec/containers", "container"),
+        ("/spec/ephemeralContainers", "ephemeral container"),
+    ] {
+        let mut found = fields::list(pod, path).iter();
+        if let Some(found) = found.find_map(|one| unlisted_env(one, noun, &secrets)) {
+            return Some(found);
+        }
+    }
+    let own = fields::list(pod, "/spec/imagePullSecrets").iter().enumerate();
+    let mut own = own.map(|(at, one)| (at, fields::text(one, "/name")));
+    let (at, name) = own.find(|(_, name)| !pull.contains(name))?;
+    Some(format!("imagePullSecrets[{at}].name={name:?}"))
+}
+
+fn unlisted_env(container: &Value, noun: &str, secrets: &[&str]) -> Option<String> {
+    let who = format!("{noun} {} with", fields::text(container, "/name"));
+    for env in fields::list(container, "/env") {
+        let name = fields::text(env, "/valueFrom/secretKeyRef/name");
+        if fields::has(env, "/valueFrom/secretKeyRef") && !secrets.contains(&name) {
+            let env = fields::text(env, "/name");
+            return Some(format!("{who} envVar {env} referencing secret.secretName={name:?}"));
+        }
+    }
+    let sources = fields::list(container, "/envFrom").iter();
+    let mut sources = sources.filter(|source| fields::has(source, "/secretRef"));
+    let names = sources.find_map(|source| {
+        let name = fields::text(source, "/secretRef/name");
+        (!secrets.contains(&name)).then_some(name)
+    })?;
+    Some(format!("{who} envFrom referencing secret.secretName={names:?}"))
+}
+
 /// Mounts the token where nothing else is mounted.
 fn mount(pod: &mut Value) {
     let mut rng = rand::rng();
@@ -152,6 +210,20 @@ fn volume(name: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_may_allow_only_the_secrets_that_it_lists() {
+        let account = json!({"secrets": [{"name": "good"}], "metadata": {"annotations": {
+            "kubernetes.io/enforce-mountable-secrets": "true"}}});
+        let pod = |name: &str| {
+            json!({"spec": {"containers": [{"name": "c",
+                "envFrom": [{"secretRef": {"name": name}}]}]}})
+        };
+        assert_eq!(unlisted(&pod("good"), &account), None);
+        let wanted = "container c with envFrom referencing secret.secretName=\"bad\"";
+        assert_eq!(unlisted(&pod("bad"), &account).as_deref(), Some(wanted));
+        assert_eq!(unlisted(&pod("bad"), &json!({})), None);
+    }
 
     #[test]
     fn the_token_is_mounted_where_nothing_else_is() {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Call;
 use crate::fields;
+use crate::gates;
 use crate::strategy::{Ctx, Generation};
 
 /// Letters of generated names: no vowels, nothing that looks like something else.
@@ -86,6 +87,7 @@ pub fn create(ctx: &Ctx<'_>, object: &mut Value) -> Result<(), Status> {
     if !matches!(rules.generation, Generation::Never | Generation::SpecLater) {
         fields::set(object, "/metadata/generation", 1);
     }
+    gates::drop_disabled(ctx.kind, object);
     ctx.kind.strategy.prepare_create(ctx, object);
     canonical(ctx, object)
 }
@@ -102,6 +104,7 @@ pub fn update(ctx: &Ctx<'_>, object: &mut Value, old: &Value) -> Result<(), Stat
         fields::copy(object, old, "/metadata/uid");
     }
     reset(ctx, object, old);
+    gates::drop_disabled(ctx.kind, object);
     ctx.kind.strategy.prepare_update(ctx, object, old);
     canonical(ctx, object)?;
     if ctx.subresource != "status" && counts(rules.generation, object, old) {

@@ -99,6 +99,7 @@ pub async fn remove(call: &Call, name: &str, options: &DeleteOptions) -> Result<
     let ctx = call.ctx(options.is_dry_run());
     let key = call.key(call.namespace(), name);
     let mut admitted = false;
+    let mut options = options.clone();
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             call.server.storage.barrier().await?;
@@ -112,7 +113,7 @@ pub async fn remove(call: &Call, name: &str, options: &DeleteOptions) -> Result<
         let missing = || Status::not_found(resource.group, resource.plural, name);
         let item = item.ok_or_else(missing)?;
         let old = stored(call, &item)?;
-        check_preconditions(call, name, &old, options)?;
+        check_preconditions(call, name, &old, &options)?;
         if options.ignore_read_errors {
             return Err(readable(call, name, &item));
         }
@@ -123,9 +124,12 @@ pub async fn remove(call: &Call, name: &str, options: &DeleteOptions) -> Result<
             admitted = true;
         }
         ctx.kind.strategy.check_delete(&ctx, &old)?;
-        let attempt = Attempt { item: &item, old: &old, base: &old, options, with: None };
-        if let Some(deleted) = self::attempt(call, &ctx, attempt).await? {
-            return Ok(deleted);
+        let attempt = Attempt { item: &item, old: &old, base: &old, options: &options, with: None };
+        match self::attempt(call, &ctx, attempt).await? {
+            Attempted::Deleted(deleted) => return Ok(deleted),
+            // The revision that the client knows was the one before our own mark.
+            Attempted::Marked => options.revision = None,
+            Attempted::Moved => {}
         }
     }
     Err(conflict(call))
@@ -156,12 +160,22 @@ pub struct Attempt<'a> {
     pub with: Option<Txn>,
 }
 
-/// One attempt; `None` when somebody was faster.
+/// What an attempt came to.
+pub enum Attempted {
+    /// It is done.
+    Deleted(Deleted),
+    /// The object was marked and is to go at once: another attempt takes it away.
+    Marked,
+    /// Somebody was faster.
+    Moved,
+}
+
+/// One attempt.
 pub async fn attempt(
     call: &Call,
     ctx: &Ctx<'_>,
     attempt: Attempt<'_>,
-) -> Result<Option<Deleted>, Status> {
+) -> Result<Attempted, Status> {
     let Attempt { item, old, base, options, with } = attempt;
     let (mut new, mut changed) = mark(ctx, base, options);
     changed |= base != old;
@@ -171,20 +185,20 @@ pub async fn attempt(
     let cut = goes && graceful && changed && !ctx.dry_run;
     let gone = goes && !cut;
     if !gone && !changed {
-        return Ok(Some(Deleted { object: new, gone }));
+        return Ok(Attempted::Deleted(Deleted { object: new, gone }));
     }
     let (key, revision, lease) = (item.key.clone(), item.revision, item.lease);
     let target = (!gone).then_some(&mut new);
     let write = Write { key, new: target, old: Some(old), revision, lease, with };
     match commit::commit(call, ctx, write).await? {
-        Committed::Stored { .. } if cut => Ok(None),
+        Committed::Stored { .. } if cut => Ok(Attempted::Marked),
         Committed::Stored { revision, .. } => {
             if !ctx.dry_run {
                 document::set_revision(&mut new, revision);
             }
-            Ok(Some(Deleted { object: new, gone }))
+            Ok(Attempted::Deleted(Deleted { object: new, gone }))
         }
-        Committed::Moved | Committed::Busy => Ok(None),
+        Committed::Moved | Committed::Busy => Ok(Attempted::Moved),
     }
 }
 

@@ -45,11 +45,13 @@ impl Agents {
         let node_object = document::decode(&item.value, item.revision)
             .map_err(|error| Status::internal(&error.to_string()))?;
         address_of(&node_object).ok_or_else(|| {
-            let text = format!(
-                "no preferred addresses found; known addresses: {}",
-                fields::list(&node_object, "/status/addresses").len()
-            );
-            Status::new(500, "InternalError", &text)
+            let known = fields::list(&node_object, "/status/addresses").iter().map(|one| {
+                format!("{{{} {}}}", fields::text(one, "/type"), fields::text(one, "/address"))
+            });
+            let known: Vec<String> = known.collect();
+            let text =
+                format!("no preferred addresses found; known addresses: [{}]", known.join(" "));
+            Status::new(500, "", &text)
         })
     }
 

@@ -1,7 +1,7 @@
 //! Requests into a Pod: exec, attach, port-forward and logs, each at its path of the agent.
 
-use api::status::Status;
-use http::Response;
+use api::status::{FieldError, Status};
+use http::{Response, StatusCode};
 use serde_json::Value;
 use std::fmt::Write;
 use stdx::serve::Body;
@@ -93,16 +93,43 @@ pub(super) async fn log(
     info: &RequestInfo,
 ) -> Result<Response<Body>, Status> {
     let pod = pod(server, &info.namespace, &info.name).await?;
+    log_options(info)?;
     let container = container(&pod, info.query.text("container"))?;
     let mut query = Vec::new();
     for name in LOG {
         query.extend(info.query.get(name).map(|value| (name, value)));
     }
     if fields::text(&pod, "/spec/nodeName").is_empty() {
-        // Nothing has run yet: an empty log, as upstream answers.
-        return Ok(crate::respond::respond(200, "text/plain", stdx::serve::empty()));
+        // Nothing has run yet: no log, as upstream answers.
+        let mut answer = Response::new(stdx::serve::empty());
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(answer);
     }
     to_agent(server, request, &pod, "containerLogs", Some(&container), &query).await
+}
+
+/// Refuses amounts of log that can't be.
+fn log_options(info: &RequestInfo) -> Result<(), Status> {
+    let number = |name: &str| info.query.get(name).and_then(|text| text.parse::<i64>().ok());
+    let mut errors = Vec::new();
+    for (name, least, text) in [
+        ("tailLines", 0, "must be greater than or equal to 0"),
+        ("limitBytes", 1, "must be greater than 0"),
+        ("sinceSeconds", 1, "must be greater than 0"),
+    ] {
+        if let Some(number) = number(name).filter(|number| *number < least) {
+            errors.push(FieldError::invalid(name, number, text));
+        }
+    }
+    if info.query.get("sinceSeconds").is_some() && info.query.get("sinceTime").is_some() {
+        let text = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.clear();
+        errors.push(FieldError::forbidden("[]", text));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid("", "PodLogOptions", &info.name, errors))
 }
 
 /// A WebSocket begins with a GET; what it may do is decided as for the POST that it stands for.
@@ -159,7 +186,11 @@ async fn to_agent(
     if node.is_empty() {
         return Err(Status::bad_request(&format!("pod {name} does not have a host assigned")));
     }
-    let address = Agents::address(server, node).await?;
+    let address = Agents::address(server, node).await.map_err(|status| match status.code {
+        // The node that is missing is told as if it were the Pod.
+        404 => Status::not_found("", "pods", node),
+        _ => status,
+    })?;
     let to = Agents::connect(server, &address).await?;
     let query = encoded(query);
     let container = container.map(|one| format!("/{one}")).unwrap_or_default();

@@ -29,13 +29,13 @@ struct Target<'a> {
     port: &'a str,
 }
 
-fn split(text: &str) -> Result<Target<'_>, Status> {
+fn split<'a>(text: &'a str, what: &str) -> Result<Target<'a>, Status> {
     let parts: Vec<&str> = text.split(':').collect();
     match parts[..] {
         [name] => Ok(Target { scheme: "", name, port: "" }),
         [name, port] => Ok(Target { scheme: "", name, port }),
         [scheme @ ("" | "http" | "https"), name, port] => Ok(Target { scheme, name, port }),
-        _ => Err(Status::bad_request(&format!("invalid proxy target {text:?}"))),
+        _ => Err(Status::bad_request(&format!("invalid {what} request {text:?}"))),
     }
 }
 
@@ -45,11 +45,11 @@ pub(super) async fn pod(
     request: Authenticated,
     info: &RequestInfo,
 ) -> Result<Response<Body>, Status> {
-    let target = split(&info.name)?;
+    let target = split(&info.name, "pod")?;
     plain_http(&target)?;
     let object = pods::pod(server, &info.namespace, target.name).await?;
     let port = match target.port {
-        "" => first_port(&object).unwrap_or(80),
+        "" => ports(&object).next().map_or(80, |(_, number)| number),
         port => pod_port(&object, port)
             .ok_or_else(|| Status::bad_request(&format!("pod has no port {port:?}")))?,
     };
@@ -62,28 +62,28 @@ pub(super) async fn service(
     request: Authenticated,
     info: &RequestInfo,
 ) -> Result<Response<Body>, Status> {
-    let target = split(&info.name)?;
-    plain_http(&target)?;
+    let target = split(&info.name, "service")?;
+    let none = || {
+        let text = format!("no endpoints available for service {:?}", target.name);
+        Status::new(503, "ServiceUnavailable", &text)
+    };
     let key = keys::object(&keys::folder("", "services"), &info.namespace, target.name);
     let item = server.storage.get(&key).await?.item;
-    let item = item.ok_or_else(|| Status::not_found("", "services", target.name))?;
+    let item = item.ok_or_else(none)?;
     let service = document::decode(&item.value, item.revision)
         .map_err(|error| Status::internal(&error.to_string()))?;
     let ports = fields::list(&service, "/spec/ports");
-    let number = |port: &Value| fields::integer(port, "/port").unwrap_or(0).to_string();
     let wanted = match target.port {
         "" if ports.len() == 1 => ports.first(),
         "" => ports.iter().find(|port| fields::text(port, "/name").is_empty()),
-        text => {
-            ports.iter().find(|port| fields::text(port, "/name") == text || number(port) == text)
-        }
-    };
-    let none = || {
-        let text = format!("no endpoints available for service {:?}", info.name);
-        Status::new(503, "ServiceUnavailable", &text)
+        text => ports.iter().find(|port| {
+            let number = number(port, "/port").unwrap_or(0).to_string();
+            fields::text(port, "/name") == text || number == text
+        }),
     };
     let wanted = fields::text(wanted.ok_or_else(none)?, "/name");
     let (name, port) = endpoint(server, info, target.name, wanted).await?.ok_or_else(none)?;
+    plain_http(&target)?;
     let object = pods::pod(server, &info.namespace, &name).await?;
     into_pod(server, request, &object, port).await
 }
@@ -94,7 +94,7 @@ pub(super) async fn node(
     request: Authenticated,
     info: &RequestInfo,
 ) -> Result<Response<Body>, Status> {
-    let target = split(&info.name)?;
+    let target = split(&info.name, "node")?;
     let address = Agents::address(server, target.name).await?;
     let to = Agents::connect(server, &address).await?;
     let host = format!("{}:{}", address.host, address.port);
@@ -111,11 +111,16 @@ fn plain_http(target: &Target<'_>) -> Result<(), Status> {
     Ok(())
 }
 
-/// The first port that a Pod declares.
-fn first_port(pod: &Value) -> Option<u16> {
+/// The ports that a Pod declares.
+fn ports(pod: &Value) -> impl Iterator<Item = (&str, u16)> {
     let containers = fields::list(pod, "/spec/containers").iter();
-    let mut ports = containers.flat_map(|container| fields::list(container, "/ports"));
-    ports.find_map(|port| u16::try_from(fields::integer(port, "/containerPort")?).ok())
+    let ports = containers.flat_map(|container| fields::list(container, "/ports"));
+    ports.filter_map(|port| Some((fields::text(port, "/name"), number(port, "/containerPort")?)))
+}
+
+/// The number of a port.
+fn number(port: &Value, path: &str) -> Option<u16> {
+    u16::try_from(fields::integer(port, path)?).ok()
 }
 
 /// A port by number, or by the name that a Pod gives it.
@@ -123,10 +128,7 @@ fn pod_port(pod: &Value, text: &str) -> Option<u16> {
     if let Ok(port) = text.parse() {
         return Some(port);
     }
-    let containers = fields::list(pod, "/spec/containers").iter();
-    let mut ports = containers.flat_map(|container| fields::list(container, "/ports"));
-    let port = ports.find(|port| fields::text(port, "/name") == text)?;
-    u16::try_from(fields::integer(port, "/containerPort")?).ok()
+    ports(pod).find(|(name, _)| *name == text).map(|(_, number)| number)
 }
 
 /// A ready endpoint of a Service: its Pod and port.
@@ -147,13 +149,8 @@ async fn endpoint(
             continue;
         }
         let ports = fields::list(&slice, "/ports");
-        let Some(found) = ports.iter().find(|one| fields::text(one, "/name") == port) else {
-            continue;
-        };
-        let Some(number) = fields::integer(found, "/port").and_then(|n| u16::try_from(n).ok())
-        else {
-            continue;
-        };
+        let found = ports.iter().find(|one| fields::text(one, "/name") == port);
+        let Some(number) = found.and_then(|found| number(found, "/port")) else { continue };
         let ready = fields::list(&slice, "/endpoints").iter().find(|one| {
             fields::text(one, "/targetRef/kind") == "Pod" && fields::flag(one, "/conditions/ready")
         });
@@ -179,9 +176,8 @@ async fn into_pod(
     port: u16,
 ) -> Result<Response<Body>, Status> {
     let node = fields::text(pod, "/spec/nodeName");
-    if node.is_empty() {
-        let name = fields::text(pod, "/metadata/name");
-        return Err(Status::bad_request(&format!("address not allowed: pod {name} has no host")));
+    if node.is_empty() || fields::text(pod, "/status/podIP").is_empty() {
+        return Err(Status::bad_request("address not allowed"));
     }
     let to = pipe(server, node, pod, port).await?;
     let host = format!("{}:{port}", fields::text(pod, "/status/podIP"));
@@ -235,11 +231,11 @@ mod tests {
 
     #[test]
     fn a_target_may_name_scheme_and_port() {
-        assert_eq!(split("web").expect("ok"), Target { scheme: "", name: "web", port: "" });
+        assert_eq!(split("web", "pod").expect("ok"), Target { scheme: "", name: "web", port: "" });
         assert_eq!(split("web:80").expect("ok"), Target { scheme: "", name: "web", port: "80" });
         let full = Target { scheme: "http", name: "web", port: "x" };
-        assert_eq!(split("http:web:x").expect("ok"), full);
-        assert!(split("a:b:c:d").is_err() && split("ftp:b:c").is_err());
+        assert_eq!(split("http:web:x", "pod").expect("ok"), full);
+        assert!(split("a:b:c:d", "pod").is_err() && split("ftp:b:c", "pod").is_err());
     }
 
     #[test]
@@ -248,6 +244,6 @@ mod tests {
             json!({"spec": {"containers": [{"ports": [{"name": "http", "containerPort": 8080}]}]}});
         assert_eq!(pod_port(&pod, "http"), Some(8080));
         assert_eq!(pod_port(&pod, "99"), Some(99));
-        assert_eq!(first_port(&pod), Some(8080));
+        assert_eq!(ports(&pod).next(), Some(("http", 8080)));
     }
 }

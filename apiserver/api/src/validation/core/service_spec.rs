@@ -203,7 +203,8 @@ fn health(spec: &Value, kind: &str, policy: &str, path: &Path<'_>, errors: &mut 
                    'Local'";
         errors.invalid(&path.child("healthCheckNodePort"), number, why);
     }
-    if needed && number != 0 {
+    // Ports that can't be had are refused where they are handed out.
+    if needed && number > 65_535 {
         errors.port(&path.child("healthCheckNodePort"), number);
     }
 }

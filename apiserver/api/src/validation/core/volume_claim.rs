@@ -37,6 +37,10 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
     if text(before, "volumeName").is_empty() {
         put(&mut bare, "volumeName", get(before, "volumeName"));
     }
+    // A claim without a class gets one later, when there is a default.
+    if !has(before, "storageClassName") && annotation(old).is_none() {
+        put(&mut bare, "storageClassName", get(before, "storageClassName"));
+    }
     if bound {
         let requests = at(before, "/resources/requests").clone();
         if let Some(resources) = bare.get_mut("resources") {

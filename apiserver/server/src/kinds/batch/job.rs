@@ -24,6 +24,10 @@ impl Strategy for Job {
         }
         let uid = fields::text(object, "/metadata/uid").to_owned();
         let name = fields::text(object, "/metadata/name").to_owned();
+        // Without labels of its own a Job has its template's, also those that are added here.
+        let own = object.pointer("/metadata/labels").and_then(Value::as_object);
+        let shares = own.is_none_or(serde_json::Map::is_empty)
+            || own == object.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
         if !object.pointer("/spec/template/metadata/labels").is_some_and(Value::is_object) {
             fields::set(object, "/spec/template/metadata/labels", json!({}));
         }
@@ -44,8 +48,7 @@ impl Strategy for Job {
         if let Some(labels) = labels.and_then(Value::as_object_mut) {
             labels.entry(UID_LABELS[1]).or_insert_with(|| uid.into());
         }
-        let own = object.pointer("/metadata/labels").and_then(Value::as_object);
-        if own.is_none_or(serde_json::Map::is_empty) {
+        if shares {
             let labels = object.pointer("/spec/template/metadata/labels").cloned();
             fields::set(object, "/metadata/labels", labels.unwrap_or_default());
         }

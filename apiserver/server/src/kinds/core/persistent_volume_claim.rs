@@ -21,25 +21,47 @@ impl Strategy for PersistentVolumeClaim {
 
 /// Copies `dataSource` and `dataSourceRef` to each other; a source of an unusable kind is dropped.
 fn data_sources(object: &mut Value) {
-    let usable = |source: &Value| {
-        let group = fields::text(source, "/apiGroup");
-        matches!(
-            (group, fields::text(source, "/kind")),
-            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
-        )
-    };
-    if object.pointer("/spec/dataSource").is_some_and(|source| !usable(source)) {
-        fields::remove(object, "/spec/dataSource");
+    let (source, reference) = ("/spec/dataSource", "/spec/dataSourceRef");
+    // Other namespaces are behind a gate that is shut: such a reference means nothing.
+    if fields::has(object, "/spec/dataSourceRef/namespace") {
+        fields::remove(object, reference);
     }
-    let (source, reference) = (
-        object.pointer("/spec/dataSource").cloned(),
-        object.pointer("/spec/dataSourceRef").cloned(),
-    );
-    match (source, reference) {
-        (Some(source), None) => fields::set(object, "/spec/dataSourceRef", source),
-        (None, Some(reference)) if usable(&reference) && !fields::has(&reference, "/namespace") => {
-            fields::set(object, "/spec/dataSource", reference);
-        }
-        _ => {}
+    if object.pointer(source).is_some_and(|source| !usable(source)) {
+        fields::remove(object, source);
+    }
+    let from = match (fields::has(object, source), fields::has(object, reference)) {
+        (true, false) => (reference, source),
+        (false, true) => (source, reference),
+        _ => return,
+    };
+    let copy = object.pointer(from.1).cloned().unwrap_or_default();
+    fields::set(object, from.0, copy);
+}
+
+/// What a volume can be made from without a populator.
+fn usable(source: &Value) -> bool {
+    matches!(
+        (fields::text(source, "/apiGroup"), fields::text(source, "/kind")),
+        ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_and_references_are_kept_equal() {
+        let settled = |spec: Value| {
+            let mut object = json!({"spec": spec});
+            data_sources(&mut object);
+            object["spec"].take()
+        };
+        let other = json!({"apiGroup": "example.com", "kind": "Populator", "name": "p"});
+        let both = json!({"dataSource": other, "dataSourceRef": other});
+        assert_eq!(settled(json!({"dataSourceRef": other})), both);
+        assert_eq!(settled(json!({"dataSource": other})), json!({}));
+        let foreign = json!({"kind": "PersistentVolumeClaim", "name": "p", "namespace": "x"});
+        assert_eq!(settled(json!({"dataSourceRef": foreign})), json!({}));
     }
 }

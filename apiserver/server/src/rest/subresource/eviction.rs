@@ -11,7 +11,7 @@ use crate::admission::{self, Operation};
 use crate::document;
 use crate::fields;
 use crate::managers;
-use crate::rest::delete::{self, Attempt};
+use crate::rest::delete::{self, Attempt, Attempted};
 use crate::rest::delete_options::DeleteOptions;
 use crate::rest::update::stored;
 use crate::rest::write_options::{self, WriteOptions};
@@ -63,8 +63,11 @@ pub(super) async fn evict(call: &Call) -> Result<Answer, Status> {
             options: &deletion,
             with: with.flatten(),
         };
-        if delete::attempt(call, &ctx, attempt).await?.is_some() {
-            return Ok(done());
+        match delete::attempt(call, &ctx, attempt).await? {
+            Attempted::Deleted(_) => return Ok(done()),
+            // The revision that the client knows was the one before our own mark.
+            Attempted::Marked => deletion.revision = None,
+            Attempted::Moved => {}
         }
     }
     Err(crate::rest::update::conflict(call))

@@ -107,10 +107,11 @@ pub(super) fn ephemeral_containers(ctx: &Context<'_>, path: &Path<'_>, errors: &
                 errors.forbidden(&path.child(key), why);
             }
         }
-        for mount in list(container, "volumeMounts") {
+        let mounts = path.child("volumeMounts");
+        for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
             for key in ["subPath", "subPathExpr"] {
                 if !text(mount, key).is_empty() {
-                    let path = path.child("volumeMounts");
+                    let path = mounts.index(index);
                     let why = "cannot be set for an Ephemeral Container";
                     errors.forbidden(&path.child(key), why);
                 }

@@ -69,6 +69,7 @@ pub(in crate::validation) fn update(new: &Value, old: &Value, errors: &mut Error
         pod_spec(get(new, "spec"), 1, &path, errors);
         update::spec(get(new, "spec"), get(old, "spec"), errors);
     }
+    mirror(new, errors);
     update::mirror(new, old, errors);
     update::status(new, old, errors);
 }
