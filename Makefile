@@ -9,7 +9,7 @@ SHARED ?= ../shared
 TRANSCRIPTS ?= $(SHARED)/transcripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dev test verify fix unit suite tidy clippy fmt deny transcripts bench facts docs clean
+.PHONY: help setup build dev test verify fix unit suite tidy clippy fmt deny transcripts bench facts docs clean release
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,8 +52,11 @@ suite: build ## The suite alone; ONLY=name for some of it
 
 transcripts: build ## Replay the recorded behaviour of a real Kubernetes 1.37; prints passed and failed per file
 	TRANSCRIPTS=$(TRANSCRIPTS) scripts/transcripts.sh $(BIN) $(FILES)
-bench: build ## Figures: start times, outage at leader kill, takeover, memory
-	cargo run --locked -p bench -- $(BENCH)
+release: setup ## Build the optimised binary that figures are taken from
+	cargo build --locked --release
+	@echo "==> built $(CARGO_TARGET_DIR)/release/trireme"
+bench: release ## Figures: start times, outage at leader kill, takeover, memory
+	TRIREME=$(CARGO_TARGET_DIR)/release/trireme cargo run --locked -p bench -- $(BENCH)
 facts: ## Generate the embedded facts from shared/data
 	cargo run --locked -p facts-gen -- $(SHARED)/data apiserver/api/src/facts
 docs: ## Rust documentation of our crates
