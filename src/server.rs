@@ -3,7 +3,10 @@
 
 use anyhow::{Context, Result, bail};
 use client::{Client, Informers, election};
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use stdx::Shutdown;
 use tokio::task::JoinHandle;
 
@@ -47,9 +50,40 @@ pub(crate) struct ElectedFlags {
     /// Reconciliations of one controller at the same time.
     #[arg(long, default_value_t = 5)]
     concurrent_syncs: usize,
+    /// Certificate of the authority that signs approved requests; without it none is signed.
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    cluster_signing_cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    cluster_signing_key_file: Option<PathBuf>,
 }
 
 impl ElectedFlags {
+    /// Signs with the authority of this folder (ca.crt, ca.key) when its key is there and no flag
+    /// says otherwise.
+    fn or_signing_from(mut self, folder: &Path) -> Self {
+        if self.cluster_signing_key_file.is_none() && folder.join("ca.key").exists() {
+            self.cluster_signing_cert_file = Some(folder.join("ca.crt"));
+            self.cluster_signing_key_file = Some(folder.join("ca.key"));
+        }
+        self
+    }
+
+    /// The authority that signs certificates.
+    fn signing(&self) -> Result<Option<controllers::Signing>> {
+        let (Some(cert), Some(key)) =
+            (&self.cluster_signing_cert_file, &self.cluster_signing_key_file)
+        else {
+            return Ok(None);
+        };
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+        };
+        let authority = stdx::pki::Authority::from_pem(&read(cert)?, &read(key)?)
+            .with_context(|| format!("{} is no usable key", key.display()))?;
+        Ok(Some(controllers::Signing::new(authority)))
+    }
+
     /// The controllers' settings.
     pub(crate) fn controllers(
         &self,
@@ -66,6 +100,7 @@ impl ElectedFlags {
             cluster_cidr: Some(self.cluster_cidr),
             node_cidr_mask: self.node_cidr_mask_size,
             root_ca_pem,
+            signing: self.signing()?,
             concurrency: self.concurrent_syncs,
             instance: instance.to_owned(),
             ..controllers::Config::default()
@@ -86,7 +121,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let elected = Shutdown::new();
     let mut tasks = Vec::new();
     if wants("controllers") {
-        let config = args.elected.controllers(&args.store.name, args.api.root_ca()?)?;
+        let flags = args.elected.or_signing_from(&args.api.cert_dir);
+        let config = flags.controllers(&args.store.name, args.api.root_ca()?)?;
         tasks.push(replica.controllers(config, elected.clone())?);
     }
     if wants("scheduler") {

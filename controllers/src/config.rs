@@ -1,7 +1,8 @@
 //! The controllers' settings.
 
 use ipnet::IpNet;
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
+use stdx::pki::Authority;
 
 /// How fast a silent node is given up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +65,27 @@ impl Profile {
     }
 }
 
+/// The authority that signs certificates for those who ask. Its key is never printed.
+#[derive(Clone)]
+pub struct Signing(Arc<Authority>);
+
+impl Signing {
+    /// Signs with this authority.
+    pub fn new(authority: Authority) -> Self {
+        Self(Arc::new(authority))
+    }
+
+    pub(crate) fn get(&self) -> &Authority {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Signing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signing")
+    }
+}
+
 /// The controllers' settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -75,6 +97,8 @@ pub struct Config {
     pub node_cidr_mask: u8,
     /// The certificate authority of the API server in PEM, published in every namespace.
     pub root_ca_pem: String,
+    /// Signs approved certificate requests; without it they stay unsigned.
+    pub signing: Option<Signing>,
     /// Workers of each reconciler.
     pub concurrency: usize,
     /// Instance written into events, for example `controllers-master-1`.
@@ -90,6 +114,7 @@ impl Default for Config {
             cluster_cidr: Some("10.244.0.0/16".parse().expect("a valid network")),
             node_cidr_mask: 24,
             root_ca_pem: String::new(),
+            signing: None,
             concurrency: 5,
             instance: "controllers".into(),
             terminated_pod_threshold: 12_500,

@@ -22,6 +22,7 @@ mod selector;
 
 mod apps;
 mod batch;
+mod certificates;
 mod core;
 mod gc;
 mod network;
@@ -33,6 +34,6 @@ mod storage;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Config, Profile};
+pub use config::{Config, Profile, Signing};
 pub use error::Error;
 pub use manager::{CONTROLLERS, run, warm};

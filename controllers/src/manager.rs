@@ -1,7 +1,7 @@
 //! Runs the controllers: one queue and some workers for each reconciler, one task for each loop.
 
 use crate::{
-    apps, batch,
+    apps, batch, certificates,
     config::Config,
     core,
     ctx::{Action, Ctx, Key},
@@ -94,6 +94,9 @@ pub const CONTROLLERS: &[&Controller] = &[
     &storage::ephemeral_volume::DEF,
     &policy::disruption::DEF,
     &rbac::clusterrole_aggregation::DEF,
+    &certificates::csr_approving::DEF,
+    &certificates::csr_signing::DEF,
+    &certificates::csr_cleaner::DEF,
 ];
 
 /// Asks for the informers that [`run`] needs, so that a standby has them filled when its turn

@@ -6,6 +6,7 @@ use k8s_openapi::{
     api::core::v1::{Pod, PodCondition, PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
+use serde_json::{Value, json};
 use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 /// Annotation that tells how dear a Pod is when others must go.
@@ -55,6 +56,22 @@ pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition
 /// The Ready condition, if it is true.
 fn ready_condition(pod: &Pod) -> Option<&PodCondition> {
     condition(pod, "Ready").filter(|one| one.status == "True")
+}
+
+/// A strategic merge patch of the status that sets one condition and keeps the order of the others:
+/// a new one is last.
+pub(crate) fn set_condition(pod: &Pod, condition: Value) -> serde_json::Map<String, Value> {
+    let there = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let types = there.into_iter().flatten().map(|one| json!({"type": one.type_}));
+    let mut order: Vec<Value> = types.collect();
+    let this = json!({"type": condition["type"]});
+    if !order.contains(&this) {
+        order.push(this);
+    }
+    let mut patch = serde_json::Map::new();
+    patch.insert("$setElementOrder/conditions".into(), order.into());
+    patch.insert("conditions".into(), json!([condition]));
+    patch
 }
 
 /// Serves.
@@ -182,7 +199,6 @@ pub(crate) fn from_template(
 mod tests {
     use super::*;
     use crate::testing::pod;
-    use serde_json::json;
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")
@@ -231,5 +247,19 @@ mod tests {
         assert!(!is_available(&one, 10, at("2026-01-01T00:00:09Z")));
         let next = next_available([&Arc::new(one)], 10, at("2026-01-01T00:00:09Z"));
         assert_eq!(next, Some(Duration::from_millis(1020)));
+    }
+
+    #[test]
+    fn a_new_condition_is_last() {
+        let one = pod(
+            "p",
+            json!({"status": {"conditions": [
+            {"type": "PodScheduled", "status": "True"}]}}),
+        );
+        let patch = set_condition(&one, json!({"type": "DisruptionTarget", "status": "True"}));
+        let order = json!([{"type": "PodScheduled"}, {"type": "DisruptionTarget"}]);
+        assert_eq!(patch["$setElementOrder/conditions"], order);
+        let again = set_condition(&one, json!({"type": "PodScheduled", "status": "False"}));
+        assert_eq!(again["$setElementOrder/conditions"], json!([{"type": "PodScheduled"}]));
     }
 }

@@ -51,6 +51,8 @@ impl Pki {
             write_secret(&pki.join(name), &text)?;
         }
         write_public(&pki.join("ca.crt"), self.cluster.cert_pem().as_bytes())?;
+        // The controllers sign certificate requests with it.
+        write_secret(&pki.join("ca.key"), self.cluster.key_pem().as_bytes())?;
         write_public(&pki.join("etcd/ca.crt"), self.store.cert_pem().as_bytes())?;
         let names = [
             "kubernetes",

@@ -3,6 +3,7 @@
 //!
 //! It knows neither Kubernetes nor etcd. A helper belongs here only when two crates need it.
 
+pub mod csr;
 pub mod metrics;
 pub mod pki;
 pub mod serve;

@@ -27,6 +27,9 @@ pub enum Error {
     /// An address or name is not usable in a certificate.
     #[error("{0:?} is no DNS name")]
     Name(String),
+    /// A subject has a kind of name twice.
+    #[error("subjects with a kind of name twice can't be signed")]
+    Subject,
 }
 
 /// A certificate authority: its certificate and its key.
@@ -93,6 +96,11 @@ impl Authority {
     /// The authority's private key: write it with [`write_secret`].
     pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
+    }
+
+    /// The key, for signing.
+    pub(crate) fn key(&self) -> &KeyPair {
+        &self.key
     }
 
     /// Signs a new certificate with a new key.

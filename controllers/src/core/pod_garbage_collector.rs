@@ -138,11 +138,12 @@ async fn remove(ctx: &Ctx, pod: &Pod, reason: &Reason) {
     let done = async {
         if let Some(message) = reason.message().filter(|_| !pods::is_finished(pod)) {
             let now = ctx.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let body = json!({"metadata": {"uid": pod.metadata.uid}, "status": {
-                "phase": "Failed",
-                "conditions": [{"type": "DisruptionTarget", "status": "True",
-                    "reason": "DeletionByPodGC", "message": message,
-                    "observedGeneration": pod.metadata.generation, "lastTransitionTime": now}]}});
+            let condition = json!({"type": "DisruptionTarget", "status": "True",
+                "reason": "DeletionByPodGC", "message": message,
+                "observedGeneration": pod.metadata.generation, "lastTransitionTime": now});
+            let mut status = pods::set_condition(pod, condition);
+            status.insert("phase".into(), json!("Failed"));
+            let body = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
             let marked = ctx.client.patch_status::<Pod>(namespace, name, Patch::Strategic(body));
             marked.await.gone_is_done("mark a pod as failed")?;
         }

@@ -196,8 +196,8 @@ async fn evict(ctx: &Ctx, pod: &Pod) -> bool {
         "observedGeneration": pod.metadata.generation,
         "lastTransitionTime": ctx.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     });
-    let body =
-        json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
+    let status = pods::set_condition(pod, condition);
+    let body = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
     let done = async {
         let marked = ctx.client.patch_status::<Pod>(namespace, name, Patch::Strategic(body)).await;
         if marked.gone_is_done("mark for eviction")?.is_some() {

@@ -20,6 +20,7 @@ mod persistent_volume_claim_resize;
 mod pod_security;
 mod pod_topology_labels;
 mod priority;
+mod resource_quota;
 mod resources;
 mod runtime_class;
 mod service_account;
@@ -32,6 +33,8 @@ use serde_json::Value;
 
 use crate::fields;
 use crate::rest::Call;
+
+pub use self::resource_quota::charge;
 
 /// What a write does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,13 +6,13 @@ use serde_json::Value;
 use super::commit::{self, Committed, Write};
 use super::write_options::{self, WriteOptions};
 use super::{Answer, Call, before, input};
-use crate::admission::{self, Operation};
+use crate::admission::{self, Operation, Review};
 use crate::document;
 use crate::fields;
 use crate::managers;
 
-/// Attempts with other generated names, or other addresses.
-const ATTEMPTS: usize = 8;
+/// Attempts with other generated names, other addresses, or what others left of a quota.
+const ATTEMPTS: usize = 16;
 
 /// Makes an object from the body.
 pub async fn create(call: &Call) -> Result<Answer, Status> {
@@ -83,6 +83,9 @@ async fn make(
         before::create(&ctx, &mut object)?;
         before::validate(call, &ctx, &object, None)?;
         admission::validate(call, Operation::Create, Some(&object), None, options.dry_run).await?;
+        let review =
+            Review { call, operation: Operation::Create, old: None, dry_run: options.dry_run };
+        let charged = admission::charge(&review, Some(&object)).await?;
         let name = fields::text(&object, "/metadata/name").to_owned();
         let key = call.key(call.namespace(), &name);
         let write = Write {
@@ -91,7 +94,7 @@ async fn make(
             old: None,
             revision: 0,
             lease: 0,
-            with: None,
+            with: charged,
         };
         if options.dry_run && call.server.storage.get(&key).await?.item.is_some() {
             return Err(exists(call, &name, None));
@@ -104,7 +107,9 @@ async fn make(
                 return Err(exists(call, &name, current.as_ref()));
             }
             Committed::Moved => last = Some(exists(call, &name, None)),
-            Committed::Busy => {}
+            Committed::Busy => {
+                call.server.storage.barrier().await?;
+            }
         }
     }
     Err(last.unwrap_or_else(|| Status::internal("too much contention, try again")))

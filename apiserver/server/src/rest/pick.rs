@@ -39,6 +39,11 @@ impl Pick {
         self.labels.is_none() && self.fields.is_none()
     }
 
+    /// Whether more than the head of an object must be read: watchers share the parsed tree.
+    pub fn is_deep(&self) -> bool {
+        self.deep
+    }
+
     /// Whether a stored object is wanted.
     pub fn wants(&self, stored: &[u8]) -> bool {
         if self.all() {
@@ -60,7 +65,8 @@ impl Pick {
             })
     }
 
-    fn wants_object(&self, object: &Value) -> bool {
+    /// Whether a parsed object is wanted.
+    pub fn wants_object(&self, object: &Value) -> bool {
         let labelled = self.labels.as_ref().is_none_or(|labels| {
             let map = object.pointer("/metadata/labels").and_then(Value::as_object);
             let map = map.into_iter().flatten();

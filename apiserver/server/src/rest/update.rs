@@ -8,7 +8,7 @@ use super::commit::{self, Committed, Write};
 use super::write_options::{self, WriteOptions};
 use super::{Answer, Call, before, create, input};
 use crate::access::Attributes;
-use crate::admission::{self, Operation};
+use crate::admission::{self, Operation, Review};
 use crate::document;
 use crate::fields;
 use crate::managers;
@@ -170,6 +170,8 @@ async fn once(
     before::update(ctx, &mut new, old)?;
     before::validate(call, ctx, &new, Some(old))?;
     admission::validate(call, Operation::Update, Some(&new), Some(old), dry_run).await?;
+    let review = Review { call, operation: Operation::Update, old: Some(old), dry_run };
+    let with = admission::charge(&review, Some(&new)).await?;
     document::set_revision(&mut new, item.revision);
     let gone = goes(ctx, &new);
     if !gone && same(&new, old) {
@@ -183,7 +185,7 @@ async fn once(
         old: Some(old),
         revision,
         lease,
-        with: None,
+        with,
     };
     let committed = commit::commit(call, ctx, write).await?;
     match committed {

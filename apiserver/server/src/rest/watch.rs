@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::encode::{Encoder, Kind};
+use self::shared::SharedEvents;
 use super::list_options::{self, ListOptions};
 use super::pick::Pick;
 use super::{Answer, Call, Payload, get};
@@ -118,6 +119,7 @@ struct Session {
     storage: storage::Shared,
     watch: Option<Box<dyn Watch>>,
     pick: Pick,
+    shared: Arc<SharedEvents>,
     encoder: Encoder,
     initial: Option<Initial>,
     /// The end of the initial objects is still to be announced.
@@ -151,6 +153,7 @@ impl Session {
             storage,
             watch,
             pick,
+            shared: Arc::clone(&shared),
             encoder: Encoder::new(call.kind.clone(), call.form, &call.info, shared),
             initial: None,
             announce: false,
@@ -283,11 +286,17 @@ impl Session {
 
     /// What a change is to this watch: it may come into its sight, or go out of it.
     fn classify(&self, event: &Event) -> Option<(Kind, Bytes)> {
-        let wants = |value: &Bytes| self.pick.wants(value);
+        let wants = |value: &Bytes, revision: i64| {
+            if self.pick.is_deep() {
+                let tree = self.shared.tree(&event.key, revision, value);
+                return tree.is_some_and(|tree| self.pick.wants_object(&tree));
+            }
+            self.pick.wants(value)
+        };
         let before = event.previous.as_ref().map(|(value, _)| value);
-        let was = before.is_some_and(wants);
+        let was = event.previous.as_ref().is_some_and(|(value, revision)| wants(value, *revision));
         match (&event.value, before) {
-            (Some(value), _) if wants(value) => {
+            (Some(value), _) if wants(value, event.revision) => {
                 let kind = if was { Kind::Modified } else { Kind::Added };
                 Some((kind, value.clone()))
             }

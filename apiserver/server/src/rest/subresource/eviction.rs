@@ -97,7 +97,7 @@ async fn budget(call: &Call, pod: &Value) -> Result<Option<(Item, Value)>, Statu
     if found.len() > 1 {
         let text = "This pod has more than one PodDisruptionBudget, which the eviction subresource \
                     does not support.";
-        return Err(Status::new(500, "InternalError", text));
+        return Err(Status::new(500, "", text));
     }
     Ok(found.pop())
 }

@@ -1,17 +1,23 @@
-//! Encoded events that watchers share: with a thousand watchers of one form, a change is encoded once.
+//! What watchers share: with a thousand watchers of one form, a change is encoded once; and when
+//! their selectors look into objects (every node agent's does), an object is parsed once.
 //!
 //! A small table with one slot per hash: a newer event simply takes the slot of an older one, so it needs no
 //! eviction, no bookkeeping, and no lock that more than a few watchers meet at.
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde_json::Value;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use super::encode::Kind;
 use crate::negotiate::{Encoding, Shape};
 
 /// Slots of the table.
 const SLOTS: usize = 1024;
+/// Slots for parsed objects: few, because trees are large and watchers look at a change at about
+/// the same time.
+const TREES: usize = 128;
 
 /// What an encoded event depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,18 +50,42 @@ pub enum Include {
     Object,
 }
 
-/// The table.
+/// The tables.
 pub struct SharedEvents {
     slots: Vec<Mutex<Option<(Key, Bytes)>>>,
+    trees: Vec<Mutex<Option<Tree>>>,
 }
+
+/// A stored object as a tree: its key and revision, and the tree.
+type Tree = (Bytes, i64, Arc<Value>);
 
 impl Default for SharedEvents {
     fn default() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Mutex::new(None)).collect() }
+        Self {
+            slots: (0..SLOTS).map(|_| Mutex::new(None)).collect(),
+            trees: (0..TREES).map(|_| Mutex::new(None)).collect(),
+        }
     }
 }
 
 impl SharedEvents {
+    /// The tree of what was stored under a key at a revision, parsed now if nobody has done it
+    /// before; `None` when it can't be read.
+    pub fn tree(&self, key: &Bytes, revision: i64, stored: &[u8]) -> Option<Arc<Value>> {
+        let mut hasher = DefaultHasher::new();
+        (key, revision).hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % TREES as u64).unwrap_or(0);
+        if let Some((held, of, tree)) = &*self.trees[at].lock()
+            && held == key
+            && *of == revision
+        {
+            return Some(tree.clone());
+        }
+        let tree = Arc::new(serde_json::from_slice(stored).ok()?);
+        *self.trees[at].lock() = Some((key.clone(), revision, Arc::clone(&tree)));
+        Some(tree)
+    }
+
     /// The encoded event, made now if nobody has made it before.
     pub fn get(&self, key: Key, encode: impl FnOnce() -> Bytes) -> Bytes {
         let mut hasher = DefaultHasher::new();
@@ -69,5 +99,24 @@ impl SharedEvents {
         let bytes = encode();
         *self.slots[at].lock() = Some((key, bytes.clone()));
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_object_is_parsed_once_for_all_watchers() {
+        let shared = SharedEvents::default();
+        let key = Bytes::from_static(b"/registry/pods/a/b");
+        let one = shared.tree(&key, 1, b"{\"a\":1}").expect("readable");
+        // Were it parsed again, it would be another tree.
+        let again = shared.tree(&key, 1, b"{}").expect("kept");
+        assert!(Arc::ptr_eq(&one, &again));
+        let later = shared.tree(&key, 2, b"{\"a\":2}").expect("readable");
+        assert_eq!(*later, json!({"a": 2}));
+        assert!(shared.tree(&key, 3, b"no json").is_none());
     }
 }
