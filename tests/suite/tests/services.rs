@@ -128,9 +128,9 @@ async fn a_pod_reaches_itself_through_its_service(cluster: Arc<Cluster>) -> Resu
     server(&room, "alone", "node-2", "alone").await?;
     let made = service(&room, "alone", json!({})).await?;
     let ip = made["spec"]["clusterIP"].as_str().unwrap_or_default();
-    let answer =
-        until_some("it answers itself", || fetch(&room, "alone", &format!("{ip}/hostname")));
-    assert_eq!(answer.await, "alone");
+    let url = format!("{ip}/hostname");
+    let answer = until_some("it answers itself", || fetch(&room, "alone", &url)).await;
+    assert_eq!(answer, "alone");
     // Other ports of the address are refused, and so is a Service without endpoints.
     assert!(fetch(&room, "alone", &format!("{ip}:81/")).await.is_none());
     room.make(

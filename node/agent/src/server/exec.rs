@@ -92,8 +92,7 @@ async fn run(session: runtime::Result<Session>, channels: Channels) {
     match session {
         Ok(session) => channels::carry(session, channels).await,
         Err(error) => {
-            let text = format!("error executing command in container: {}", stdx::chain(&error));
-            let _ = channels.out.send((Out::Error, channels::failure(&text))).await;
+            let _ = channels.out.send((Out::Error, channels::refusal(&error))).await;
         }
     }
 }
