@@ -80,7 +80,7 @@ pub async fn run(
     });
     let shown = format!("{}://{}", version.name, version.version);
     let info = machine::info(&ctx.config.version, &shown);
-    let reporter = Reporter { ctx: ctx.clone(), capacity, info, before: before(&ctx).await };
+    let reporter = Reporter { ctx: ctx.clone(), capacity, info, range, before: before(&ctx).await };
     let registry = Registry::new(ctx.clone(), found);
     let fields = format!("metadata.name={}", ctx.config.name);
     let own = informers.selected(Selection { fields, ..Selection::default() });

@@ -128,6 +128,20 @@ async fn the_node_registers_becomes_ready_and_keeps_a_lease() {
 }
 
 #[tokio::test]
+async fn a_deleted_node_is_registered_again() {
+    let node = Node::start("again");
+    let ready = |api: &Api| {
+        let node = api.get("nodes", "", "n1")?;
+        holds(&node["status"], "Ready").then_some(node)
+    };
+    let before = node.api.until(ready).await;
+    node.api.remove("nodes", "", "n1");
+    let after = node.api.until(ready).await;
+    assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    assert_eq!(after["spec"]["podCIDR"], before["spec"]["podCIDR"], "Pods keep their addresses");
+}
+
+#[tokio::test]
 async fn a_bound_pod_runs_and_a_deleted_one_goes() {
     let mut node = Node::start("runs");
     node.bind("web", plain("Always"));

@@ -72,15 +72,7 @@ impl Hierarchy {
     /// Makes a group with limits. Limits that this machine's controllers cannot set are left out.
     pub fn create(&self, group: &str, resources: &Resources) -> io::Result<()> {
         match self {
-            Self::V2(root) => {
-                let mut dir = root.clone();
-                for part in group.split('/').filter(|part| !part.is_empty()) {
-                    enable(&dir)?;
-                    dir.push(part);
-                    fs::create_dir_all(&dir)?;
-                }
-                enable(&dir)?;
-            }
+            Self::V2(root) => enable(&descend(root, group)?)?,
             Self::V1(mounts) => {
                 for (point, names) in mounts {
                     if names.iter().any(|name| name == "cpuset") {
@@ -141,10 +133,8 @@ impl Hierarchy {
     /// the agent's group (systemd does) does not end the process too.
     pub fn join(&self, group: &str, pid: u32) -> io::Result<()> {
         let dirs = match self {
-            Self::V2(_) => {
-                self.create(group, &Resources::default())?;
-                self.dirs(group)
-            }
+            // A group whose children have controllers takes no process itself.
+            Self::V2(root) => vec![descend(root, group)?],
             Self::V1(mounts) => {
                 let own = |names: &Vec<String>| {
                     names.iter().any(|name| name == "name=systemd" || name == "pids")
@@ -236,6 +226,17 @@ pub fn weight(shares: u64) -> u64 {
     10f64.powf(exponent).ceil() as u64
 }
 
+/// Makes a version 2 group; all above it pass controllers on.
+fn descend(root: &Path, group: &str) -> io::Result<PathBuf> {
+    let mut dir = root.to_owned();
+    for part in group.split('/').filter(|part| !part.is_empty()) {
+        enable(&dir)?;
+        dir.push(part);
+        fs::create_dir_all(&dir)?;
+    }
+    Ok(dir)
+}
+
 /// Lets the children of a version 2 group have controllers; those that cannot be had are left out.
 fn enable(dir: &Path) -> io::Result<()> {
     let available = fs::read_to_string(dir.join("cgroup.controllers"))?;
@@ -311,5 +312,55 @@ mod tests {
         assert!(matches!(Hierarchy::parse(v1), Hierarchy::V1(mounts) if mounts.len() == 1));
         let v2 = "30 29 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
         assert!(matches!(Hierarchy::parse(v2), Hierarchy::V2(root) if root.ends_with("cgroup")));
+    }
+
+    /// A directory that looks like a version 2 tree with these groups.
+    fn tree(groups: &[&str]) -> PathBuf {
+        let name = format!("trireme-cgroup-{:08x}", rand::random::<u32>());
+        let root = std::env::temp_dir().join(name);
+        for group in groups {
+            let dir = root.join(group);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("cgroup.controllers"), "memory pids cpu\n").unwrap();
+            for file in ["cpu.max", "cpu.weight", "memory.max", "pids.max"] {
+                fs::write(dir.join(file), "max").unwrap();
+            }
+        }
+        root
+    }
+
+    #[test]
+    fn version_2_groups_pass_controllers_on_and_take_limits() {
+        let root = tree(&["", "node", "node/pod", "node/shims"]);
+        let v2 = Hierarchy::V2(root.clone());
+        let resources = Resources {
+            cpu_shares: 1024,
+            cpu_quota: 50_000,
+            cpu_period: 100_000,
+            memory_bytes: 64 << 20,
+            pids: 100,
+            ..Resources::default()
+        };
+        v2.create("/node/pod", &resources).unwrap();
+        let read = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
+        assert_eq!(read("node/pod/cpu.max"), "50000 100000");
+        assert_eq!(read("node/pod/cpu.weight"), "100");
+        assert_eq!(read("node/pod/memory.max"), (64 << 20).to_string());
+        assert_eq!(read("node/pod/pids.max"), "100");
+        for group in ["", "node/", "node/pod/"] {
+            assert_eq!(read(&format!("{group}cgroup.subtree_control")), "+cpu", "{group}");
+        }
+        // A group with processes must not pass controllers on: the kernel says EBUSY.
+        v2.join("/node/shims", 4711).unwrap();
+        assert_eq!(read("node/shims/cgroup.procs"), "4711");
+        assert_eq!(read("node/shims/cgroup.subtree_control"), "");
+        fs::write(root.join("node/pod/memory.events"), "low 0\noom 3\noom_kill 2\n").unwrap();
+        fs::write(root.join("node/pod/memory.current"), "1000\n").unwrap();
+        fs::write(root.join("node/pod/memory.stat"), "anon 600\ninactive_file 300\n").unwrap();
+        fs::write(root.join("node/pod/cpu.stat"), "usage_usec 5\n").unwrap();
+        assert_eq!(v2.oom_kills("/node/pod"), 2);
+        let stats = v2.stats("/node/pod");
+        assert_eq!((stats.cpu_nanos, stats.memory_rss, stats.memory_working_set), (5000, 600, 700));
+        fs::remove_dir_all(root).unwrap();
     }
 }

@@ -1,5 +1,5 @@
-//! A namespace of its own for one subject, with Pods of the demo image by a few words, and looks at what became of
-//! them.
+//! A namespace of its own for one subject, with Pods of the demo image by a few words, and looks at
+//! what became of them.
 
 use anyhow::{Context, Result};
 use client::Client;
@@ -66,8 +66,8 @@ impl Room {
         format!("{root}/{group}/namespaces/{}/{kind}", self.namespace)
     }
 
-    /// Makes a Pod: containers without an image get the demo image, without a name `c`; it ends at once when it is
-    /// deleted, unless it says something else.
+    /// Makes a Pod: containers without an image get the demo image, without a name `c`; it ends at
+    /// once when it is deleted, unless it says something else.
     pub async fn pod(&self, name: &str, mut spec: Value) -> Result<Value> {
         for list in ["containers", "initContainers"] {
             for container in spec[list].as_array_mut().into_iter().flatten() {

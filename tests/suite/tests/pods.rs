@@ -169,7 +169,8 @@ async fn init_containers_run_in_order_and_sidecars_stay(cluster: Arc<Cluster>) -
     .await?;
     room.pod(
         "again",
-        json!({"containers": [{}], "initContainers": [with(shell("exit 4"), json!({"name": "i"}))]}),
+        json!({"containers": [{}],
+            "initContainers": [with(shell("exit 4"), json!({"name": "i"}))]}),
     )
     .await?;
     let pod = room.ready("order").await;
@@ -193,6 +194,8 @@ async fn probes_restart_and_gate(cluster: Arc<Cluster>) -> Result<()> {
     let often = |mut probe: Value| {
         probe["periodSeconds"] = 1.into();
         probe["failureThreshold"] = 1.into();
+        // A busy machine is no illness.
+        probe["timeoutSeconds"] = 30.into();
         probe
     };
     let serve = "httpd -p 8080 -h /www; exec sleep 1000";
@@ -207,7 +210,8 @@ async fn probes_restart_and_gate(cluster: Arc<Cluster>) -> Result<()> {
     let mut startup = often(json!({"exec": {"command": ["test", "-f", "/tmp/up"]}}));
     startup["failureThreshold"] = 60.into();
     // Without the startup probe, liveness would kill it at once.
-    let slow = json!({"startupProbe": startup, "livenessProbe": often(json!({"exec": {"command": ["test", "-f", "/tmp/up"]}}))});
+    let alive = often(json!({"exec": {"command": ["test", "-f", "/tmp/up"]}}));
+    let slow = json!({"startupProbe": startup, "livenessProbe": alive});
     room.pod(
         "slow",
         json!({"containers": [with(shell(&format!("sleep 4; touch /tmp/up; {STAY}")), slow)]}),
@@ -256,8 +260,11 @@ async fn addresses(room: &Room, which: &str) -> usize {
 
 async fn hooks_run_at_start_and_stop(cluster: Arc<Cluster>) -> Result<()> {
     let room = Room::new(&cluster, "hooks").await?;
-    let say = |text: &str| json!({"exec": {"command": ["sh", "-c", format!("echo {text} > /proc/1/fd/1")]}});
-    let listener = "httpd -f -v -p 8080 -h /www 2>&1";
+    let say = |text: &str| {
+        let script = format!("echo {text} > /proc/1/fd/1");
+        json!({"exec": {"command": ["sh", "-c", script]}})
+    };
+    let listener = "touch /www/started-http /www/stopped-exec; httpd -f -vv -p 8080 -h /www 2>&1";
     room.pod("listener", json!({"containers": [shell(listener)]})).await?;
     let pod = room.ready("listener").await;
     let ip = pod["status"]["podIP"].as_str().context("an address")?.to_owned();
@@ -268,8 +275,8 @@ async fn hooks_run_at_start_and_stop(cluster: Arc<Cluster>) -> Result<()> {
     };
     let grace =
         |container: Value| json!({"terminationGracePeriodSeconds": 20, "containers": [container]});
-    room.pod("exec", grace(lifecycle(say("started"), get("/index.html?stopped-exec")))).await?;
-    room.pod("http", grace(lifecycle(get("/index.html?started-http"), say("stopping")))).await?;
+    room.pod("exec", grace(lifecycle(say("started"), get("/stopped-exec")))).await?;
+    room.pod("http", grace(lifecycle(get("/started-http"), say("stopping")))).await?;
     let bad = json!({"exec": {"command": ["false"]}});
     room.pod("bad", grace(lifecycle(bad, say("x")))).await?;
     room.ready("exec").await;
@@ -348,7 +355,10 @@ async fn rights_are_as_asked(cluster: Arc<Cluster>) -> Result<()> {
 async fn namespaces_are_shared_as_asked(cluster: Arc<Cluster>) -> Result<()> {
     let room = Room::new(&cluster, "spaces").await?;
     let second = with(shell("exec sleep 2222"), json!({"name": "other"}));
-    let both = |shared: bool| json!({"shareProcessNamespace": shared, "containers": [shell(STAY), second.clone()]});
+    let both = |shared: bool| {
+        let containers = json!([shell(STAY), second.clone()]);
+        json!({"shareProcessNamespace": shared, "containers": containers})
+    };
     room.pod("apart", both(false)).await?;
     room.pod("together", both(true)).await?;
     let host = json!({"hostNetwork": true, "hostPID": true, "hostIPC": true,

@@ -26,10 +26,10 @@ async fn services_and_node_ports_lead_to_pods() -> Result<()> {
         Box::pin(clients_stick_to_their_backend(of())),
         Box::pin(a_pod_reaches_itself_through_its_service(of())),
         Box::pin(local_traffic_keeps_the_clients_address(of())),
-        Box::pin(a_port_of_the_node_leads_to_its_pod(of())),
         Box::pin(a_grpc_health_check_decides(of())),
     ];
     all(sections).await;
+    a_port_of_the_node_leads_to_its_pod(&cluster).await?;
     Arc::into_inner(cluster).context("nobody else has the cluster")?.stop().await
 }
 
@@ -128,9 +128,9 @@ async fn a_pod_reaches_itself_through_its_service(cluster: Arc<Cluster>) -> Resu
     server(&room, "alone", "node-2", "alone").await?;
     let made = service(&room, "alone", json!({})).await?;
     let ip = made["spec"]["clusterIP"].as_str().unwrap_or_default();
-    let answer =
-        until_some("it answers itself", || fetch(&room, "alone", &format!("{ip}/hostname")));
-    assert_eq!(answer.await, "alone");
+    let url = format!("{ip}/hostname");
+    let answer = until_some("it answers itself", || fetch(&room, "alone", &url)).await;
+    assert_eq!(answer, "alone");
     // Other ports of the address are refused, and so is a Service without endpoints.
     assert!(fetch(&room, "alone", &format!("{ip}:81/")).await.is_none());
     room.make(
@@ -177,9 +177,9 @@ async fn local_traffic_keeps_the_clients_address(cluster: Arc<Cluster>) -> Resul
     Ok(())
 }
 
-async fn a_port_of_the_node_leads_to_its_pod(cluster: Arc<Cluster>) -> Result<()> {
-    let room = Room::new(&cluster, "ports").await?;
-    let [one, two] = nodes(&cluster).await?;
+async fn a_port_of_the_node_leads_to_its_pod(cluster: &Cluster) -> Result<()> {
+    let room = Room::new(cluster, "ports").await?;
+    let [one, two] = nodes(cluster).await?;
     let ports = json!([{"containerPort": 8080, "hostPort": 18080}]);
     let container = with(shell(SERVE), json!({"ports": ports}));
     let bound = |node: &str| json!({"nodeName": node, "containers": [container.clone()]});
@@ -241,7 +241,7 @@ async fn a_grpc_health_check_decides(cluster: Arc<Cluster>) -> Result<()> {
     let pass = format!("exec nc -ll -p 5000 -e nc {} {}", free.ip(), free.port());
     let probe = |service: &str| {
         json!({"grpc": {"port": 5000, "service": service}, "periodSeconds": 1,
-            "failureThreshold": 1})
+            "failureThreshold": 1, "timeoutSeconds": 30})
     };
     let container = with(shell(&pass), json!({"readinessProbe": probe("web")}));
     room.pod("web", json!({"nodeName": "node-1", "containers": [container]})).await?;

@@ -6,7 +6,7 @@ use harness::{Cluster, Options, until};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use suite::room::{Room, Section, all, container, shell, with};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Sleeps until it is killed.
 const STAY: &str = "exec sleep 1000";
@@ -93,12 +93,10 @@ async fn volumes_follow_what_they_show(cluster: Arc<Cluster>) -> Result<()> {
     let found = room.exec("show", look).await?;
     assert_eq!(found, "onetwohushonehushone400\n400\n644\n0\n0\n");
     let kubectl = &room.kubectl;
-    let say = |what: &'static str, data: &'static str| {
-        kubectl.get(&["patch", "-n", "volumes", what, "hidden", "-p", data])
-    };
     let patch = r#"{"data":{"a":"new","c":"more"}}"#;
     kubectl.get(&["patch", "-n", "volumes", "configmap", "map", "-p", patch]).await?;
-    say("secret", r#"{"stringData":{"word":"loud"}}"#).await?;
+    let patch = r#"{"stringData":{"word":"loud"}}"#;
+    kubectl.get(&["patch", "-n", "volumes", "secret", "hidden", "-p", patch]).await?;
     kubectl.get(&["label", "-n", "volumes", "pod", "show", "app=shown", "--overwrite"]).await?;
     room.make("v1/configmaps", json!({"metadata": {"name": "late"}, "data": {"x": "y"}})).await?;
     let look =
@@ -116,10 +114,16 @@ async fn paths_of_volumes_and_of_the_node_are_mounted(cluster: Arc<Cluster>) -> 
     let room = Room::new(&cluster, "paths").await?;
     let place = cluster.dir().join("shared-by-host-path");
     let place = place.to_str().context("a path in UTF-8")?;
-    let host = |path: &str, kind: &str| json!({"name": "v", "hostPath": {"path": format!("{place}{path}"), "type": kind}});
+    let host = |path: &str, kind: &str| {
+        let path = format!("{place}{path}");
+        json!({"name": "v", "hostPath": {"path": path, "type": kind}})
+    };
     let mounts = |more: Value| json!({"volumeMounts": [with(json!({"name": "v"}), more)]});
     let plain = json!({"mountPath": "/v"});
-    let once = |container: Value, volume: Value| json!({"restartPolicy": "Never", "containers": [container], "volumes": [volume]});
+    let once = |container: Value, volume: Value| {
+        let (containers, volumes) = (json!([container]), json!([volume]));
+        json!({"restartPolicy": "Never", "containers": containers, "volumes": volumes})
+    };
     let write = with(shell("echo here > /v/file"), mounts(plain.clone()));
     room.pod("made", once(write, host("", "DirectoryOrCreate"))).await?;
     assert_eq!(room.ended("made").await.0, "Succeeded");
@@ -223,12 +227,11 @@ async fn containers_are_spoken_to(cluster: Arc<Cluster>) -> Result<()> {
     assert_eq!(room.ended("once").await.0, "Succeeded");
     assert_eq!(room.logs("once", &[]).await?, "hello\nend\n");
     // As kubectl cp does it, with more than any buffer holds.
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let bytes: Vec<u8> = (b'a'..=b'y').cycle().take(3_000_000).collect();
     let args =
         ["exec", "-n", "talk", "-i", "plain", "--", "sh", "-c", "cat > /tmp/big; wc -c < /tmp/big"];
     assert_eq!(kubectl.pipe(&args, &bytes).await?.stdout.trim(), "3000000");
-    let sum = room.exec("plain", "cat /tmp/big").await?;
-    assert_eq!(sum.len(), 3_000_000);
+    assert!(room.exec("plain", "cat /tmp/big").await?.as_bytes() == bytes);
     let missing = kubectl.run(&["exec", "-n", "talk", "plain", "--", "nonexistent"]).await?;
     assert!(!missing.ok && missing.stderr.contains("executable file not found"), "{missing:?}");
     let killed = kubectl.run(&["exec", "-n", "talk", "plain", "--", "sh", "-c", "kill $$"]).await?;

@@ -28,7 +28,7 @@ pub(crate) async fn register(
     shutdown: &Shutdown,
 ) -> Result<Ipv4Net> {
     let work = async {
-        let node = ensure(config, client, runtime).await?;
+        let node = ensure(config, client, runtime, None).await?;
         match range(&node)? {
             Some(range) => Ok(range),
             None => wait(config, client, shutdown).await,
@@ -36,6 +36,18 @@ pub(crate) async fn register(
     };
     let stopped = || Error::Config("stopped before the node was registered".into());
     shutdown.guard(Box::pin(work)).await.ok_or_else(stopped)?
+}
+
+/// Registers a node whose object was deleted while its agent runs. Its Pods keep their addresses,
+/// so it asks for the range that it has.
+pub(crate) async fn again(
+    config: &Config,
+    client: &Client,
+    runtime: &dyn Runtime,
+    range: Ipv4Net,
+) -> Result<()> {
+    tracing::info!(node = config.name, "node object is gone, registering again");
+    ensure(config, client, runtime, Some(range)).await.map(|_| ())
 }
 
 /// The pod range of a Node, if it has one.
@@ -52,10 +64,15 @@ pub(crate) fn range(node: &Node) -> Result<Option<Ipv4Net>> {
 }
 
 /// Makes the Node object, or brings the one that is there in line. Tries until it works.
-async fn ensure(config: &Config, client: &Client, runtime: &dyn Runtime) -> Result<Node> {
+async fn ensure(
+    config: &Config,
+    client: &Client,
+    runtime: &dyn Runtime,
+    range: Option<Ipv4Net>,
+) -> Result<Node> {
     let mut pause = PAUSE;
     loop {
-        match attempt(config, client, runtime).await {
+        match attempt(config, client, runtime, range).await {
             Ok(node) => return Ok(node),
             Err(Error::Api(error)) if error.is_invalid() => return Err(Error::Api(error)),
             Err(error) => {
@@ -69,7 +86,12 @@ async fn ensure(config: &Config, client: &Client, runtime: &dyn Runtime) -> Resu
 }
 
 /// One try.
-async fn attempt(config: &Config, client: &Client, runtime: &dyn Runtime) -> Result<Node> {
+async fn attempt(
+    config: &Config,
+    client: &Client,
+    runtime: &dyn Runtime,
+    range: Option<Ipv4Net>,
+) -> Result<Node> {
     if let Some(node) = client.find::<Node>("", &config.name).await? {
         let labels = object::labels(config);
         let own = node.metadata.labels.clone().unwrap_or_default();
@@ -87,7 +109,12 @@ async fn attempt(config: &Config, client: &Client, runtime: &dyn Runtime) -> Res
     let why = Some("the node's agent is starting");
     let now = Time(jiff::Timestamp::now());
     status.conditions = Some(conditions(Pressure::default(), why, &[], &now));
-    let created = client.create(&object::node(config, status)).await;
+    let mut node = object::node(config, status);
+    if let (Some(spec), Some(range)) = (&mut node.spec, range) {
+        spec.pod_cidr = Some(range.to_string());
+        spec.pod_cidrs = Some(vec![range.to_string()]);
+    }
+    let created = client.create(&node).await;
     match created {
         Err(error) if error.is_already_exists() => Ok(client.get("", &config.name).await?),
         created => Ok(created?),

@@ -2,11 +2,12 @@
 //! does not.
 
 use super::conditions::{self, Pressure};
-use super::object;
+use super::{object, register};
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::pod::amount;
 use client::{Informer, Patch};
+use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeStatus, NodeSystemInfo};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ pub(crate) struct Reporter {
     pub(crate) capacity: amount::List,
     /// Its system.
     pub(crate) info: NodeSystemInfo,
+    /// The range of its Pods.
+    pub(crate) range: Ipv4Net,
     /// Its conditions as they were told last.
     pub(crate) before: Vec<NodeCondition>,
 }
@@ -44,6 +47,16 @@ impl Reporter {
         let mut pause = PAUSE;
         loop {
             let known = nodes.get("", &self.ctx.config.name);
+            if known.is_none() && told.is_some() {
+                let ctx = &self.ctx;
+                let (config, runtime) = (&ctx.config, &*ctx.runtime);
+                match register::again(config, &ctx.client, runtime, self.range).await {
+                    Ok(()) => told = None,
+                    Err(error) => {
+                        tracing::warn!(node = config.name, error = error.text(), "not registered");
+                    }
+                }
+            }
             let known = known.as_ref().and_then(|node| node.status.as_ref()?.conditions.as_ref());
             let doubted = known.is_some_and(|known| told.is_some() && !agree(known, &self.before));
             if let Some(known) = known.filter(|_| doubted) {

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use parking_lot::Mutex;
 use runtime::Event;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -46,6 +46,7 @@ impl Registry {
 
     /// Follows an informer of this node's Pods.
     pub(crate) fn follow(self: &Arc<Self>, informer: &Informer<Pod>) {
+        self.set_all(informer);
         let registry = Arc::downgrade(self);
         informer.on_event(move |change| {
             let Some(registry) = registry.upgrade() else { return };
@@ -54,7 +55,19 @@ impl Registry {
                 Change::Deleted(pod) => registry.remove(&pod),
             }
         });
-        for pod in informer.list() {
+        self.set_all(informer);
+    }
+
+    /// Takes all Pods there are. Those that run here come first, then older before younger ones:
+    /// who was admitted once must not lose its place to a later one.
+    fn set_all(self: &Arc<Self>, informer: &Informer<Pod>) {
+        let mut pods = informer.list();
+        let found: HashSet<String> = self.state.lock().found.keys().cloned().collect();
+        pods.sort_by_key(|pod| {
+            let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            (!found.contains(&spec::id(pod).uid), created)
+        });
+        for pod in pods {
             self.set(pod);
         }
     }

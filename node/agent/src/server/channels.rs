@@ -98,7 +98,7 @@ pub(super) async fn carry(session: Session, channels: Channels) {
     let status = match ended {
         None => return,
         Some(Ok(Ok(code))) => status_of(code),
-        Some(Ok(Err(error))) => failure(&stdx::chain(&error)),
+        Some(Ok(Err(error))) => refusal(&error),
         Some(Err(_)) => failure("the process ended and nobody knows how"),
     };
     let _ = out.send((Out::Error, status)).await;
@@ -138,6 +138,11 @@ fn status_of(code: i32) -> Bytes {
         "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
     });
     status.to_string().into()
+}
+
+/// The status of a process that could not be started.
+pub(super) fn refusal(error: &runtime::Error) -> Bytes {
+    failure(&format!("error executing command in container: {}", stdx::chain(error)))
 }
 
 /// The status of something that went wrong on our side.

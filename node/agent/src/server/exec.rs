@@ -15,6 +15,8 @@ use super::{Target, websocket};
 
 /// How long a client may take to open its streams.
 const OPENING: Duration = Duration::from_secs(30);
+/// How long a terminal's first size is waited for.
+const FIRST_SIZE: Duration = Duration::from_millis(200);
 /// How long a client may take to go after it was told the status.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -61,7 +63,8 @@ pub(super) fn serve(
         };
         match protocol {
             Protocol::WebSocket { base64, .. } => {
-                let channels = websocket::channels(websocket::open(upgraded).await, base64);
+                let mut channels = websocket::channels(websocket::open(upgraded).await, base64);
+                let exec = sized(exec, &mut channels).await;
                 run(begin(exec).await, channels).await;
             }
             Protocol::Spdy { .. } => {
@@ -76,7 +79,8 @@ pub(super) fn serve(
                 let Some((connection, streams)) = streams(connection, &wanted).await else {
                     return;
                 };
-                let (channels, writing) = over_spdy(streams);
+                let (mut channels, writing) = over_spdy(streams);
+                let exec = sized(exec, &mut channels).await;
                 run(begin(exec).await, channels).await;
                 let _ = writing.await;
                 let _ = tokio::time::timeout(GOODBYE, connection.gone()).await;
@@ -87,13 +91,22 @@ pub(super) fn serve(
     response
 }
 
+/// Waits a moment for the size of the client's terminal, which it sends first of all: a process
+/// that looks at once shall see it.
+async fn sized(mut exec: runtime::Exec, channels: &mut Channels) -> runtime::Exec {
+    if exec.tty {
+        let first = tokio::time::timeout(FIRST_SIZE, channels.resize.recv()).await;
+        exec.size = first.ok().flatten();
+    }
+    exec
+}
+
 /// Runs a session that could be begun, or tells why it could not.
 async fn run(session: runtime::Result<Session>, channels: Channels) {
     match session {
         Ok(session) => channels::carry(session, channels).await,
         Err(error) => {
-            let text = format!("error executing command in container: {}", stdx::chain(&error));
-            let _ = channels.out.send((Out::Error, channels::failure(&text))).await;
+            let _ = channels.out.send((Out::Error, channels::refusal(&error))).await;
         }
     }
 }

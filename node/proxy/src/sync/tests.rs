@@ -92,7 +92,12 @@ fn services_and_slices_become_connections_as_they_change() {
             let shutdown = Shutdown::new();
             let client = Client::local(Arc::new(script), "proxy-test");
             let informers = Informers::new(client, shutdown.clone());
-            let proxy = tokio::spawn(run(crate::tests::config(), informers, shutdown.clone()));
+            let proxy = tokio::spawn(run(
+                crate::tests::config(),
+                informers,
+                crate::HostPorts::default(),
+                shutdown.clone(),
+            ));
             answered(None).await;
             say(&slices, "ADDED", slice(3, "10.244.0.1"));
             answered(Some("one")).await;

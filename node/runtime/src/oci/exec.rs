@@ -216,7 +216,8 @@ fn outcome(status: ExitStatus, log: &Path) -> Result<i32> {
     if !status.success()
         && let Some(message) = super::cli::last_error(log)
     {
-        return Err(Error::Oci { operation: "exec", message });
+        let operation = "failed to exec in container: OCI runtime exec failed";
+        return Err(Error::Oci { operation, message });
     }
     Ok(status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(255))
 }
