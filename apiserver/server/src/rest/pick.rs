@@ -2,7 +2,7 @@
 
 use api::selector::{Fields, Labels};
 use api::status::Status;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 
 use super::list_options::ListOptions;
@@ -91,17 +91,45 @@ impl Pick {
     }
 }
 
-/// A field's value as selectors see it.
-fn value(object: &Value, path: &str) -> String {
+/// What selectors can see of an object: names, labels and the kind's selectable fields.
+pub fn visible(kind: &Kind, object: Value) -> Value {
+    if kind.resource.plural == "events" {
+        // Small, and their fields have two names each.
+        return object;
+    }
+    let mut seen = json!({});
+    let mut keep = |path: &str| {
+        if let Some(value) = object.pointer(path) {
+            fields::set(&mut seen, path, value.clone());
+        }
+    };
+    ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/labels"]
+        .into_iter()
+        .for_each(&mut keep);
+    for path in &kind.resource.selectable_fields {
+        keep(&pointer(path));
+    }
+    seen
+}
+
+/// Where a field that selectors name is found.
+fn pointer(path: &str) -> String {
     let path = match path {
         "spec.host" => "spec.nodeName",
         "status.successful" => "status.succeeded",
-        "status.podIPs" => return addresses(object),
-        "source" | "deprecatedSource" => return source(object),
         _ => path,
     };
-    let pointer = format!("/{}", path.replace('.', "/"));
-    match object.pointer(&pointer) {
+    format!("/{}", path.replace('.', "/"))
+}
+
+/// A field's value as selectors see it.
+fn value(object: &Value, path: &str) -> String {
+    match path {
+        "status.podIPs" => return addresses(object),
+        "source" | "deprecatedSource" => return source(object),
+        _ => {}
+    }
+    match object.pointer(&pointer(path)) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => absent(path).to_owned(),
         Some(other) => other.to_string(),
@@ -175,4 +203,26 @@ fn unknown(kind: &Kind, path: &str) -> Status {
         ),
     };
     Status::bad_request(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::Kinds;
+
+    #[test]
+    fn selectors_see_all_that_they_may_name() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p", "namespace": "ns", "labels": {"a": "b"}, "uid": "u"},
+            "spec": {"nodeName": "n", "containers": [{"name": "c"}]},
+            "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]}});
+        let kinds = Kinds::built_in();
+        let kind = kinds.get("", "v1", "pods").expect("pods");
+        let seen = visible(&kind, pod.clone());
+        assert!(seen.pointer("/spec/containers").is_none(), "{seen}");
+        for path in kind.resource.selectable_fields.iter().chain(&["spec.host"]) {
+            assert_eq!(value(&seen, path), value(&pod, path), "{path}");
+        }
+        assert_eq!(seen.pointer("/metadata/labels"), pod.pointer("/metadata/labels"));
+    }
 }

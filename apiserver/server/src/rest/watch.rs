@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use self::encode::{Encoder, Kind};
 use self::shared::SharedEvents;
 use super::list_options::{self, ListOptions};
-use super::pick::Pick;
+use super::pick::{self, Pick};
 use super::{Answer, Call, Payload, get};
 use crate::storage::{self, Batch, Event, Item, Range, Watch, keys};
 
@@ -118,6 +118,7 @@ struct Initial {
 struct Session {
     storage: storage::Shared,
     watch: Option<Box<dyn Watch>>,
+    kind: Arc<crate::kind::Kind>,
     pick: Pick,
     shared: Arc<SharedEvents>,
     encoder: Encoder,
@@ -152,6 +153,7 @@ impl Session {
         Self {
             storage,
             watch,
+            kind: call.kind.clone(),
             pick,
             shared: Arc::clone(&shared),
             encoder: Encoder::new(call.kind.clone(), call.form, &call.info, shared),
@@ -288,7 +290,8 @@ impl Session {
     fn classify(&self, event: &Event) -> Option<(Kind, Bytes)> {
         let wants = |value: &Bytes, revision: i64| {
             if self.pick.is_deep() {
-                let tree = self.shared.tree(&event.key, revision, value);
+                let visible = |object| pick::visible(&self.kind, object);
+                let tree = self.shared.tree((&event.key, revision), value, visible);
                 return tree.is_some_and(|tree| self.pick.wants_object(&tree));
             }
             self.pick.wants(value)

@@ -15,9 +15,9 @@ use crate::negotiate::{Encoding, Shape};
 
 /// Slots of the table.
 const SLOTS: usize = 1024;
-/// Slots for parsed objects: few, because trees are large and watchers look at a change at about
-/// the same time.
-const TREES: usize = 128;
+/// Slots for what selectors see of objects: as many as a busy watcher finds changes at once, or
+/// the next watcher would have to parse them again.
+const TREES: usize = 1024;
 
 /// What an encoded event depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,7 +56,7 @@ pub struct SharedEvents {
     trees: Vec<Mutex<Option<Tree>>>,
 }
 
-/// A stored object as a tree: its key and revision, and the tree.
+/// What selectors see of a stored object: its key and revision, and the tree.
 type Tree = (Bytes, i64, Arc<Value>);
 
 impl Default for SharedEvents {
@@ -69,9 +69,14 @@ impl Default for SharedEvents {
 }
 
 impl SharedEvents {
-    /// The tree of what was stored under a key at a revision, parsed now if nobody has done it
-    /// before; `None` when it can't be read.
-    pub fn tree(&self, key: &Bytes, revision: i64, stored: &[u8]) -> Option<Arc<Value>> {
+    /// What selectors see of what was stored under a key at a revision: parsed, and cut down by
+    /// `visible`, if nobody has done it before; `None` when it can't be read.
+    pub fn tree(
+        &self,
+        (key, revision): (&Bytes, i64),
+        stored: &[u8],
+        visible: impl FnOnce(Value) -> Value,
+    ) -> Option<Arc<Value>> {
         let mut hasher = DefaultHasher::new();
         (key, revision).hash(&mut hasher);
         let at = usize::try_from(hasher.finish() % TREES as u64).unwrap_or(0);
@@ -81,7 +86,7 @@ impl SharedEvents {
         {
             return Some(tree.clone());
         }
-        let tree = Arc::new(serde_json::from_slice(stored).ok()?);
+        let tree = Arc::new(visible(serde_json::from_slice(stored).ok()?));
         *self.trees[at].lock() = Some((key.clone(), revision, Arc::clone(&tree)));
         Some(tree)
     }
@@ -111,12 +116,13 @@ mod tests {
     fn an_object_is_parsed_once_for_all_watchers() {
         let shared = SharedEvents::default();
         let key = Bytes::from_static(b"/registry/pods/a/b");
-        let one = shared.tree(&key, 1, b"{\"a\":1}").expect("readable");
+        let all = |object| object;
+        let one = shared.tree((&key, 1), b"{\"a\":1}", all).expect("readable");
         // Were it parsed again, it would be another tree.
-        let again = shared.tree(&key, 1, b"{}").expect("kept");
+        let again = shared.tree((&key, 1), b"{}", all).expect("kept");
         assert!(Arc::ptr_eq(&one, &again));
-        let later = shared.tree(&key, 2, b"{\"a\":2}").expect("readable");
+        let later = shared.tree((&key, 2), b"{\"a\":2}", all).expect("readable");
         assert_eq!(*later, json!({"a": 2}));
-        assert!(shared.tree(&key, 3, b"no json").is_none());
+        assert!(shared.tree((&key, 3), b"no json", all).is_none());
     }
 }
