@@ -151,11 +151,13 @@ impl Room {
         .await
     }
 
-    /// Deletes everything of a kind.
+    /// Deletes an object. Our client repeats a DELETE whose answer was lost: not there is fine.
     pub async fn delete(&self, kinds: &str, name: &str) -> Result<()> {
         let path = format!("{}/{name}", self.path(kinds));
-        self.client.request(Method::DELETE, &path, None).await?;
-        Ok(())
+        match self.client.request(Method::DELETE, &path, None).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -114,7 +114,8 @@ impl Registry {
             return None;
         }
         let all = state.pods.values();
-        let live = all.filter(|shared| !shared.is_finished()).map(|shared| shared.pod());
+        let live = all.filter(|shared| !shared.is_finished() && !shared.is_gone());
+        let live = live.map(|shared| shared.pod());
         let live: Vec<Arc<Pod>> = live.filter(|pod| !over(pod)).collect();
         let (pods, allocatable) = (self.ctx.config.max_pods, &self.ctx.allocatable);
         let (reason, message) = admit::refusal(pod, &live, &admit::Room { pods, allocatable })?;
