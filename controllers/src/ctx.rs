@@ -60,9 +60,10 @@ impl fmt::Display for Key {
 }
 
 /// What to do with a key after it was reconciled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Wait for the next change.
+    #[default]
     Done,
     /// Look again after this time.
     After(Duration),

@@ -147,9 +147,9 @@ mod tests {
         };
         let (small, large) = (range("a", "10.0.0.0/28"), range("b", "10.0.0.0/24"));
         let address: IpAddr = "10.0.0.5".parse().expect("an address");
-        assert!(is_needed(&small, &[small.clone()], &[address]));
+        assert!(is_needed(&small, std::slice::from_ref(&small), &[address]));
         assert!(!is_needed(&small, &[small.clone(), large], &[address]));
-        assert!(!is_needed(&small, &[small.clone()], &[]));
+        assert!(!is_needed(&small, std::slice::from_ref(&small), &[]));
     }
 
     #[test]

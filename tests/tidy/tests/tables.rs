@@ -81,6 +81,7 @@ fn every_controller_has_its_row_and_every_row_its_controller() {
     let mut complaints: Vec<String> =
         without.map(|one| format!("{one} has a DEF but no row in {MANAGER}")).collect();
     let empty = rows.difference(&controllers);
-    complaints.extend(empty.map(|one| format!("the row {one} of {MANAGER} has no file with a DEF")));
+    complaints
+        .extend(empty.map(|one| format!("the row {one} of {MANAGER} has no file with a DEF")));
     complain("controllers", &complaints);
 }

@@ -39,6 +39,9 @@ pub(crate) struct Situation<'a> {
     nodes: BTreeMap<String, (Option<Fit>, Vec<Arc<Pod>>)>,
 }
 
+/// The new and the old Pod of a node.
+type Pair<'a> = (Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>);
+
 impl<'a> Situation<'a> {
     /// Sorts Pods to nodes.
     pub(crate) fn new(
@@ -159,10 +162,7 @@ impl<'a> Situation<'a> {
     }
 
     /// The new and the old Pod of a node; `None` when there are too many to tell.
-    fn pair<'b>(
-        &self,
-        all: &'b [Arc<Pod>],
-    ) -> Option<(Option<&'b Arc<Pod>>, Option<&'b Arc<Pod>>)> {
+    fn pair<'b>(&self, all: &'b [Arc<Pod>]) -> Option<Pair<'b>> {
         let (mut new, mut old) = (None, None);
         for pod in all.iter().filter(|pod| !pods::is_terminating(pod)) {
             let place = if self.is_new(pod) { &mut new } else { &mut old };
@@ -322,7 +322,7 @@ mod tests {
         let set = set(json!({"type": "RollingUpdate",
             "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}));
         let old = on("a", "n1", "old", "True");
-        let (create, gone) = planned(&set, &["n1"], &[old.clone()]);
+        let (create, gone) = planned(&set, &["n1"], std::slice::from_ref(&old));
         assert_eq!((create.len(), gone.len()), (1, 0));
         let (create, gone) = planned(&set, &["n1"], &[old.clone(), on("b", "n1", "new", "False")]);
         assert_eq!((create.len(), gone.len()), (0, 0));

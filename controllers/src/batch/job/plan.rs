@@ -48,12 +48,6 @@ pub(crate) struct Plan {
     status: JobStatus,
 }
 
-impl Default for Action {
-    fn default() -> Self {
-        Self::Done
-    }
-}
-
 impl Plan {
     /// The status once so many Pods were made.
     pub(crate) fn status(&self, made: usize) -> JobStatus {
