@@ -271,6 +271,10 @@ async fn resource(
             return Err(status);
         }
     };
+    if info.subresource == "log" && asks_for_shape(&parts.headers) {
+        let offer = Offer { protobuf: true, yaml: true, shapes: false, watch: false };
+        offer.choose(&parts.headers, None)?;
+    }
     if rest::subresource::streams(&info) {
         let request = Authenticated { parts, body, peer, user };
         return rest::subresource::stream(server, request, info, kind).await;
@@ -300,6 +304,12 @@ fn check_segment(name: &str) -> Result<(), Status> {
         _ => return Ok(()),
     };
     Err(Status::bad_request(&format!("Name parameter invalid: {name:?}: {why}")))
+}
+
+/// Whether somebody wants a table or metadata alone, which a log has not.
+fn asks_for_shape(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|text| text.contains(";as="))
 }
 
 /// Whether a refusal speaks of media types (one like ours was asked for) or of representations.

@@ -73,6 +73,23 @@ fn reporter(map: &mut Map<String, Value>, old: bool) {
     }
 }
 
+/// Annotations that stand for fields of another version: an object's inner form has none of them.
+const STAND_INS: [&str; 2] =
+    ["autoscaling.alpha.kubernetes.io/", "deprecated.daemonset.template.generation"];
+
+/// An object without annotations that only stand for fields.
+pub fn without_stand_ins(mut object: Value) -> Value {
+    let path = "/metadata/annotations";
+    let annotations = object.pointer_mut(path).and_then(Value::as_object_mut);
+    if let Some(annotations) = annotations {
+        annotations.retain(|key, _| !STAND_INS.iter().any(|start| key.starts_with(start)));
+        if annotations.is_empty() {
+            fields::remove(&mut object, path);
+        }
+    }
+    object
+}
+
 /// What version 1 can't say lies in these annotations.
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
@@ -102,8 +119,13 @@ fn autoscaler_v2(mut object: Value, wanted: Gvk<'_>) -> Value {
         current.push(json!({"type": "Resource", "resource": {
             "name": "cpu", "current": {"averageUtilization": percent}}}));
     }
-    if !current.is_empty() {
+    // The newer version writes no zero, and an empty list as null.
+    if object.get("status").is_some_and(Value::is_object) {
+        let current = if current.is_empty() { Value::Null } else { Value::Array(current) };
         fields::set(&mut object, "/status/currentMetrics", current);
+        if fields::integer(&object, "/status/currentReplicas") == Some(0) {
+            fields::remove(&mut object, "/status/currentReplicas");
+        }
     }
     if let Some(conditions) = annotation(&mut object, CONDITIONS) {
         fields::set(&mut object, "/status/conditions", conditions);
@@ -142,6 +164,11 @@ fn autoscaler_v1(mut object: Value, wanted: Gvk<'_>) -> Value {
     annotate(&mut object, CURRENT, others);
     let conditions = take_list(&mut object, "/status/conditions");
     annotate(&mut object, CONDITIONS, conditions);
+    if object.get("status").is_some_and(Value::is_object)
+        && !fields::has(&object, "/status/currentReplicas")
+    {
+        fields::set(&mut object, "/status/currentReplicas", 0);
+    }
     if let Some(behavior) = fields::remove(&mut object, "/spec/behavior") {
         set_annotation(&mut object, BEHAVIOR, &behavior);
     }

@@ -62,6 +62,7 @@ pub fn door(kind: &Kind, subresource: &str) -> Door {
         // What a signing request asks for is the server's to write.
         "" if kind.is("certificates.k8s.io", "certificatesigningrequests") => Door::OnlyMetadata,
         _ if kind.is("certificates.k8s.io", "certificatesigningrequests") => Door::Status,
+        "status" if kind.is("storage.k8s.io", "csinodes") => Door::OnlyStatus,
         "status" if kind.is("apps", "deployments") => Door::StatusWithoutLabels,
         "status" if kind.is_built_in() && !KEEP_METADATA.contains(&kind.resource.group) => {
             Door::Status
@@ -71,6 +72,18 @@ pub fn door(kind: &Kind, subresource: &str) -> Door {
         "" if kind.has_status() => Door::Main,
         _ => Door::Whole,
     }
+}
+
+/// Drops the entries of other versions, for a kind whose versions share no fields to speak of.
+pub fn drop_other_versions(object: &mut Value, kind: &Kind) {
+    let own = kind.resource.api_version();
+    let entries = fields::list(object, PATH);
+    if entries.iter().all(|entry| fields::text(entry, "/apiVersion") == own) {
+        return;
+    }
+    let mut kept = entries.to_vec();
+    kept.retain(|entry| fields::text(entry, "/apiVersion") == own);
+    fields::set(object, PATH, kept);
 }
 
 /// After an apply, which has settled the entries itself: keeps old times where nothing changed.

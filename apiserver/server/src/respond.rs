@@ -274,7 +274,7 @@ pub fn table(kind: &Kind, objects: Vec<Value>, include: Include) -> Value {
     for (row, object) in rows.into_iter().flatten().zip(objects) {
         row["object"] = match include {
             Include::None => Value::Null,
-            Include::Metadata => partial(object),
+            Include::Metadata => partial(conversion::without_stand_ins(object)),
             Include::Object => object,
         };
     }

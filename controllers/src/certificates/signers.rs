@@ -81,7 +81,7 @@ fn kubelet_serving(request: &Request, usages: &[String]) -> Option<String> {
 
 /// Agents need exactly these usages; keys that are not RSA do without encrypting keys.
 fn wrong_usages(usages: &[String], auth: &str) -> Option<String> {
-    let mut wanted = vec!["digital signature", "key encipherment", auth];
+    let mut wanted = ["digital signature", "key encipherment", auth];
     wanted.sort_unstable();
     let known = usages.iter().all(|usage| wanted.contains(&usage.as_str()));
     let has = |name: &str| usages.iter().any(|usage| usage == name);

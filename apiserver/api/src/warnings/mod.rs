@@ -12,9 +12,13 @@ mod volumes;
 
 use std::net::IpAddr;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use crate::facts::Gvk;
+
+/// How a block of PEM begins.
+const BLOCK: &[u8] = b"-----BEGIN ";
 
 /// A kind and what there is to say about an object, and about the one before it.
 struct Row(&'static str, &'static str, fn(&Value, Option<&Value>) -> Vec<String>);
@@ -27,6 +31,7 @@ static WARNINGS: &[Row] = &[
     Row("", "Pod", pod::pod),
     Row("", "PodTemplate", pod::pod_template),
     Row("", "ReplicationController", pod::templated),
+    Row("", "Secret", secret),
     Row("apps", "DaemonSet", pod::templated),
     Row("apps", "Deployment", pod::templated),
     Row("apps", "ReplicaSet", pod::templated),
@@ -134,6 +139,22 @@ fn node(new: &Value, _old: Option<&Value>) -> Vec<String> {
         out.extend(block(&path, range.as_str().unwrap_or_default()));
     }
     out
+}
+
+/// A certificate or key that is none.
+fn secret(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let same = |path: &str| old.is_some_and(|old| at(old, path) == at(new, path));
+    let (cert, key) = ("/data/tls.crt", "/data/tls.key");
+    if text(new, "/type") != "kubernetes.io/tls" || (same(cert) && same(key)) {
+        return Vec::new();
+    }
+    for (path, what) in [(cert, "certificate"), (key, "key")] {
+        let data = STANDARD.decode(text(new, path)).unwrap_or_default();
+        if !data.windows(BLOCK.len()).any(|window| window == BLOCK) {
+            return vec![format!("tls: failed to find any PEM data in {what} input")];
+        }
+    }
+    Vec::new()
 }
 
 fn endpoint_slice(new: &Value, _old: Option<&Value>) -> Vec<String> {

@@ -138,6 +138,10 @@ fn reset(ctx: &Ctx<'_>, object: &mut Value, old: &Value) {
         return;
     }
     let status = object.get("status").cloned();
+    if ctx.kind.is("storage.k8s.io", "csinodes") {
+        fields::copy(object, old, "/metadata/labels");
+        fields::copy(object, old, "/metadata/annotations");
+    }
     let metadata = object.get("metadata").cloned();
     let mut kept = old.clone();
     if let Some(map) = kept.as_object_mut() {

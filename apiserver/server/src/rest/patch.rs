@@ -324,7 +324,14 @@ impl Patcher<'_> {
                 return Err(Status::bad_request(&text));
             }
             Strictness::Ignore => {}
-            _ => self.problems.iter().for_each(|problem| call.warn(problem)),
+            _ => {
+                for problem in self.problems.iter().flat_map(|problem| problem.lines()) {
+                    let problem = problem.trim();
+                    if problem != "yaml: unmarshal errors:" {
+                        call.warn(problem);
+                    }
+                }
+            }
         }
         Ok(decoded.value)
     }
@@ -372,6 +379,6 @@ fn creation(call: &Call) -> crate::access::Attributes<'_> {
 }
 
 /// 422 with the document that could not be decoded.
-fn unfit(document: &str, why: &str) -> Status {
+pub(super) fn unfit(document: &str, why: &str) -> Status {
     Status::invalid("", "", "", vec![FieldError::invalid("patch", document, why)])
 }

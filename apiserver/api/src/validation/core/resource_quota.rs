@@ -123,10 +123,9 @@ fn scopes(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         }
         let resources = entries(spec, "hard");
         let standard = |name: &str| quota_name(name).is_empty() && !name.contains('/');
-        for (name, _) in resources.filter(|(name, _)| standard(name)) {
-            if !is_applicable(scope, name) {
-                errors.invalid(&path, shown(), "unsupported scope applied to resource");
-            }
+        let mut resources = resources.filter(|(name, _)| standard(name));
+        if resources.any(|(name, _)| !is_applicable(scope, name)) {
+            errors.invalid(&path, shown(), "unsupported scope applied to resource");
         }
     }
     if conflict(&all) {

@@ -1,4 +1,4 @@
-//! Nodes: a new one may bring its status; what it can allocate is what it has unless it says less.
+//! Nodes: a new one may bring its status, and what is said once about where it is stays.
 
 use serde_json::Value;
 
@@ -15,7 +15,6 @@ impl Strategy for Node {
 
     fn prepare_create(&self, _ctx: &Ctx<'_>, object: &mut Value) {
         fields::remove(object, "/spec/configSource");
-        allocatable(object);
     }
 
     fn prepare_update(&self, _ctx: &Ctx<'_>, object: &mut Value, old: &Value) {
@@ -30,25 +29,6 @@ impl Strategy for Node {
         }
         if !fields::has(old, "/spec/configSource") {
             fields::remove(object, "/spec/configSource");
-        }
-        allocatable(object);
-    }
-}
-
-/// Fills what is missing in allocatable from capacity.
-fn allocatable(object: &mut Value) {
-    let Some(capacity) = object.pointer("/status/capacity").and_then(Value::as_object) else {
-        return;
-    };
-    let capacity = capacity.clone();
-    if !object.pointer("/status/allocatable").is_some_and(Value::is_object) {
-        fields::set(object, "/status/allocatable", capacity);
-        return;
-    }
-    let allocatable = object.pointer_mut("/status/allocatable").and_then(Value::as_object_mut);
-    if let Some(allocatable) = allocatable {
-        for (key, value) in capacity {
-            allocatable.entry(key).or_insert(value);
         }
     }
 }

@@ -35,6 +35,7 @@ impl Strategy for Service {
         }
         if kind(object) != "ExternalName" && kind(old) != "ExternalName" {
             keep_addresses(object, old);
+            follow_cluster_ip(object, old);
         }
         if takes_ports(object) && takes_ports(old) {
             ports::keep(object, old);
@@ -150,6 +151,15 @@ fn keep_addresses(object: &mut Value, old: &Value) {
         if !fields::has(object, path) {
             fields::copy(object, old, path);
         }
+    }
+}
+
+/// Whoever changes `clusterIP` alone means `clusterIPs` too.
+fn follow_cluster_ip(object: &mut Value, old: &Value) {
+    let path = "/spec/clusterIPs";
+    let (now, before) = (cluster_ip(object).to_owned(), cluster_ip(old));
+    if !now.is_empty() && now != before && object.pointer(path) == old.pointer(path) {
+        fields::set(object, path, vec![now]);
     }
 }
 

@@ -1,13 +1,14 @@
 //! `scale`: how many replicas an object wants and has, in one form for all kinds that have replicas.
 
 use api::facts::{Gvk, registry};
-use api::patch::{JsonPatch, merge};
+use api::patch::{JsonPatch, merge, text};
 use api::selector::Labels;
 use api::status::{FieldError, Status};
 use serde_json::{Map, Value, json};
 
 use crate::fields;
 use crate::negotiate::content_type;
+use crate::rest::patch::unfit;
 use crate::rest::update::{self, Transform, stored};
 use crate::rest::write_options::{self, WriteOptions};
 use crate::rest::{Answer, Call, Payload, get, input, not_allowed};
@@ -72,6 +73,8 @@ enum Change {
 
 struct Rescale {
     change: Change,
+    /// The name in the path.
+    name: String,
     manager: String,
 }
 
@@ -87,6 +90,25 @@ impl Transform for Rescale {
             Change::Json(patch) => patch.apply(&before).map_err(failed)?,
             Change::Merge(patch) => merge::apply(&before, patch),
         };
+        let (name, wanted) = (fields::text(&scale, "/metadata/name"), &self.name);
+        if name != wanted {
+            return Err(Status::bad_request(&format!(
+                "the name of the object ({name}) does not match the name on the URL ({wanted})"
+            )));
+        }
+        let (api_version, kind) =
+            (fields::text(&scale, "/apiVersion"), fields::text(&scale, "/kind"));
+        if matches!(self.change, Change::Merge(_) | Change::Json(_))
+            && (api_version, kind) != (&GVK.api_version(), GVK.kind)
+        {
+            let ty = registry().kind(GVK.group, GVK.version, GVK.kind);
+            let shown = text::document(ty, &scale, &text::through_pointers(std::iter::empty()));
+            let why = format!(
+                "no kind {kind:?} is registered for version {api_version:?} in scheme \
+                 \"pkg/runtime/scheme.go:111\""
+            );
+            return Err(unfit(&shown, &why));
+        }
         let replicas = fields::integer(&scale, "/spec/replicas").unwrap_or(0);
         if replicas < 0 {
             let text = "must be greater than or equal to 0";
@@ -154,7 +176,11 @@ async fn patch(call: &Call) -> Result<Answer, Status> {
 }
 
 async fn run(call: &Call, change: Change, options: &WriteOptions) -> Result<Answer, Status> {
-    let rescale = Rescale { change, manager: options.manager_or(call.user_agent()) };
+    let rescale = Rescale {
+        change,
+        name: call.info.name.clone(),
+        manager: options.manager_or(call.user_agent()),
+    };
     let answer = update::run(call, &rescale, options).await?;
     Ok(match answer.payload {
         Payload::Object(object) => Answer::object(view(&object)),

@@ -103,12 +103,12 @@ pub(in crate::validation) fn template(template: &Value, path: &Path<'_>, errors:
 fn pod_spec(spec: &Value, own: usize, path: &Path<'_>, errors: &mut Errors) {
     let named = list(spec, "volumes").iter().map(|volume| (text(volume, "name"), volume));
     let claims = list(spec, "resourceClaims").iter().map(|claim| text(claim, "name"));
-    let ctx = Context {
+    let mut ctx = Context {
         spec,
         volumes: named.collect(),
         claims: claims.filter(|name| !name.is_empty()).collect(),
     };
-    volume::volumes(&ctx, path, errors);
+    volume::volumes(&mut ctx, path, errors);
     resources::claims(&ctx, path, errors);
     container::containers(&ctx, path, errors);
     container::init_containers(&ctx, path, errors);

@@ -9,14 +9,18 @@ use super::{
 };
 use crate::meta;
 
-/// All volumes of a spec.
-pub(super) fn volumes(ctx: &Context<'_>, path: &Path<'_>, errors: &mut Errors) {
+/// All volumes of a spec. What is wrong in itself can't be mounted either.
+pub(super) fn volumes(ctx: &mut Context<'_>, path: &Path<'_>, errors: &mut Errors) {
     let path = path.child("volumes");
     let mut seen = BTreeSet::new();
     for (at, volume) in list(ctx.spec, "volumes").iter().enumerate() {
         let path = path.index(at);
-        source(volume, Holder::Pod, &path, errors);
         let name = text(volume, "name");
+        let before = errors.len();
+        source(volume, Holder::Pod, &path, errors);
+        if errors.len() > before {
+            ctx.volumes.remove(name);
+        }
         let at = path.child("name");
         if name.is_empty() {
             errors.required(&at, "");
