@@ -35,7 +35,7 @@ pub(crate) async fn register(
         }
     };
     let stopped = || Error::Config("stopped before the node was registered".into());
-    shutdown.guard(work).await.ok_or_else(stopped)?
+    shutdown.guard(Box::pin(work)).await.ok_or_else(stopped)?
 }
 
 /// Registers a node whose object was deleted while its agent runs. Its Pods keep their addresses,

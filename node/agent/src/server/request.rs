@@ -1,14 +1,12 @@
 //! A request to the node's server, taken apart, and plain answers.
 
-use http::{HeaderMap, Method, Response, header};
+use http::{HeaderMap, Response, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use stdx::serve::Body;
 
 /// A request.
 pub(super) struct Request {
-    /// Its method.
-    pub method: Method,
     /// Parts of its path, decoded.
     pub path: Vec<String>,
     /// Its query, decoded.
@@ -32,8 +30,8 @@ impl Request {
         let path = path.split('/').map(decode).collect();
         let query = request.uri().query().unwrap_or_default().as_bytes();
         let query = url::form_urlencoded::parse(query).into_owned().collect();
-        let (method, headers) = (request.method().clone(), request.headers().clone());
-        Self { method, path, query, headers, upgrade }
+        let headers = request.headers().clone();
+        Self { path, query, headers, upgrade }
     }
 
     /// A parameter's first value.

@@ -71,6 +71,18 @@ pub(crate) enum Value {
     Verdict(Verdict),
 }
 
+impl Element {
+    /// Writes its attributes.
+    fn write(&self, message: &mut Message) {
+        message.data(1, &self.key);
+        match &self.value {
+            Value::None => {}
+            Value::Bytes(bytes) => drop(message.data(2, bytes)),
+            Value::Verdict(verdict) => drop(message.verdict(2, verdict)),
+        }
+    }
+}
+
 /// A transaction in the making.
 pub(crate) struct Batch {
     table: String,
@@ -174,14 +186,7 @@ impl Batch {
             message.text(1, &self.table).text(2, set);
             message.nest(3, |list| {
                 for element in some {
-                    list.nest(1, |one| {
-                        one.data(1, &element.key);
-                        match &element.value {
-                            Value::None => {}
-                            Value::Bytes(bytes) => drop(one.data(2, bytes)),
-                            Value::Verdict(verdict) => drop(one.verdict(2, verdict)),
-                        }
-                    });
+                    list.nest(1, |one| element.write(one));
                 }
             });
             self.push(kind, flags, &message, format!("{verb} set {set}"));
