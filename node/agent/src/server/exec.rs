@@ -146,7 +146,7 @@ fn over_spdy(streams: Vec<Stream>) -> (Channels, tokio::task::JoinHandle<()>) {
     let mut stdin = mpsc::channel(1).1;
     let (resize_in, resize) = mpsc::channel::<Size>(PIECES);
     let mut senders = Vec::new();
-    for mut stream in streams {
+    for stream in streams {
         let kind = stream.header("streamtype").to_owned();
         match kind.as_str() {
             "stdout" => senders.push((Out::Stdout, stream.sender())),
