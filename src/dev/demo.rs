@@ -2,6 +2,7 @@
 //! user brings.
 
 use anyhow::{Context, Result, bail};
+use runtime::image::Store;
 use std::path::{Path, PathBuf};
 
 use super::layout::{Cluster, Dir};
@@ -39,12 +40,17 @@ pub(super) async fn import(dir: &Dir, cluster: &Cluster, archives: &[PathBuf]) -
             &dir.run_dir(),
             &format!("{}/{}", dir.cgroup(), host.name),
         );
-        let store = runtime::open("oci", config)?;
-        for archive in archives {
-            let imported = store.import_image(archive).await;
-            imported.with_context(|| format!("importing {}", archive.display()))?;
-        }
-        Ok(())
+        let archives = archives.to_vec();
+        // Only its images are opened: an agent may be running there.
+        tokio::task::spawn_blocking(move || {
+            let store = Store::open(&config.images())?;
+            for archive in archives {
+                let imported = store.import(&archive);
+                imported.with_context(|| format!("importing {}", archive.display()))?;
+            }
+            Ok(())
+        })
+        .await?
     });
     futures::future::try_join_all(nodes).await.map(drop)
 }

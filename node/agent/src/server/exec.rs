@@ -130,13 +130,23 @@ async fn streams(
     Some((connection, streams))
 }
 
+/// Passes the sizes on that a stream brings, a line each.
+async fn sizes(mut stream: Stream, resize: mpsc::Sender<Size>) {
+    while let Some(bytes) = stream.incoming.recv().await {
+        let lines = bytes.split(|byte| *byte == b'\n');
+        for size in lines.filter_map(channels::size) {
+            let _ = resize.send(size).await;
+        }
+    }
+}
+
 /// Connects streams with channels; the second part ends when all output is on its way.
 fn over_spdy(streams: Vec<Stream>) -> (Channels, tokio::task::JoinHandle<()>) {
     let (out, mut outgoing) = mpsc::channel::<(Out, bytes::Bytes)>(PIECES);
     let mut stdin = mpsc::channel(1).1;
     let (resize_in, resize) = mpsc::channel::<Size>(PIECES);
     let mut senders = Vec::new();
-    for mut stream in streams {
+    for stream in streams {
         let kind = stream.header("streamtype").to_owned();
         match kind.as_str() {
             "stdout" => senders.push((Out::Stdout, stream.sender())),
@@ -144,15 +154,7 @@ fn over_spdy(streams: Vec<Stream>) -> (Channels, tokio::task::JoinHandle<()>) {
             "error" => senders.push((Out::Error, stream.sender())),
             "stdin" => stdin = stream.incoming,
             "resize" => {
-                let resize = resize_in.clone();
-                stdx::task::spawn("spdy-resize", async move {
-                    while let Some(bytes) = stream.incoming.recv().await {
-                        let lines = bytes.split(|byte| *byte == b'\n');
-                        for size in lines.filter_map(channels::size) {
-                            let _ = resize.send(size).await;
-                        }
-                    }
-                });
+                stdx::task::spawn("spdy-resize", sizes(stream, resize_in.clone()));
             }
             _ => {}
         }

@@ -82,6 +82,18 @@ pub(crate) enum Value {
     Verdict(Verdict),
 }
 
+impl Element {
+    /// Writes its attributes.
+    fn write(&self, message: &mut Message) {
+        message.data(1, &self.key);
+        match &self.value {
+            Value::None => {}
+            Value::Bytes(bytes) => drop(message.data(2, bytes)),
+            Value::Verdict(verdict) => drop(message.verdict(2, verdict)),
+        }
+    }
+}
+
 /// A transaction in the making.
 pub(crate) struct Batch {
     table: String,

@@ -168,11 +168,33 @@ impl Encoder {
                 Some(()) => codec::encode_protobuf(self.kind.ty(), object).into(),
                 None => respond::protobuf(object).unwrap_or_default(),
             };
-            return codec::encode_watch_event(kind, &bytes).into();
+            return delimited(&codec::encode_watch_event(kind, &bytes));
         }
         let event = json!({"type": kind, "object": object});
         let mut out = serde_json::to_vec(&event).expect("a document can always be written");
         out.push(b'\n');
         out.into()
+    }
+}
+
+/// A message of a protobuf stream: its length as four bytes, big-endian, then itself.
+fn delimited(message: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(message.len() + 4);
+    out.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    out.put_slice(message);
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protobuf_event_comes_after_its_length() {
+        let message = codec::encode_watch_event("ADDED", &[7; 300]);
+        let framed = delimited(&message);
+        let (length, rest) = framed.split_at(4);
+        assert_eq!(length, u32::try_from(message.len()).unwrap().to_be_bytes());
+        assert_eq!(rest, message);
     }
 }
