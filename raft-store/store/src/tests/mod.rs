@@ -2,4 +2,8 @@
 
 mod cluster;
 mod failures;
+mod gateway;
 mod grpc;
+mod queues;
+mod oracles;
+mod snapshots;
