@@ -7,11 +7,11 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    Error, Member, Role, Status,
+    Divergence, Error, Member, Role, Status,
     membership::Change,
     node::Inner,
     propose::{Outcome, PROPOSE_TIMEOUT},
-    types,
+    removal, types,
 };
 
 /// A running member. Cloning shares it.
@@ -79,6 +79,21 @@ impl Handle {
     /// reported as [`Error::LeaderChanged`], and may have been served.
     pub async fn call_leader(&self, request: Bytes) -> Result<Bytes, Error> {
         self.inner.call_leader(request).await
+    }
+
+    /// Asks one member's [`LeaderService`](crate::LeaderService), whether it leads or not.
+    pub async fn ask_member(&self, id: u64, request: Bytes) -> Result<Bytes, Error> {
+        self.inner.ask_member(id, request).await
+    }
+
+    /// What comparing states with other members has shown, as it is found out.
+    pub fn divergence(&self) -> watch::Receiver<Option<Divergence>> {
+        self.inner.divergence.subscribe()
+    }
+
+    /// How long one in a hundred of the newest writes of the log took at least.
+    pub fn fsync_p99(&self) -> Option<Duration> {
+        self.inner.log.fsync_p99()
     }
 
     /// What this member knows now.
@@ -168,6 +183,7 @@ impl Handle {
         let mut outcome = self.inner.outcome.subscribe();
         match outcome.wait_for(|outcome| outcome.is_some()).await.as_deref() {
             Ok(Some(Ok(()))) => Ok(()),
+            Ok(Some(Err(text))) if text == removal::NOTICE => Err(Error::Removed),
             Ok(Some(Err(text))) => Err(Error::Fatal(text.clone())),
             Ok(None) | Err(_) => Err(Error::Stopped),
         }
