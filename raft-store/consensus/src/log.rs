@@ -9,12 +9,15 @@
 //! that has lost what it told others to be durable, or that is damaged further in, is refused.
 
 mod acknowledged;
+mod committed;
 mod disk;
 mod meter;
 mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+pub use committed::read_committed;
 
 use std::{
     fmt::Debug,

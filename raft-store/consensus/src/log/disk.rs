@@ -56,6 +56,13 @@ impl Disk {
         }
     }
 
+    /// Opens the database to look at it, whether or not another process has it open.
+    pub(super) fn open_read_only(dir: &Path) -> io::Result<Self> {
+        let mut options = options();
+        options.create_if_missing(false);
+        Ok(Self { db: DB::open_for_read_only(&options, dir, false).map_err(failed)? })
+    }
+
     pub(super) fn load(&self) -> io::Result<Saved> {
         let purged = self.log_id(PURGED)?;
         let last = {

@@ -41,7 +41,7 @@ fn unreadable(error: &serde_json::Error) -> Status {
 }
 
 /// A message as JSON.
-pub(super) fn to_json(message: &DynamicMessage) -> Result<Vec<u8>, Status> {
+pub(crate) fn to_json(message: &DynamicMessage) -> Result<Vec<u8>, Status> {
     let mut text = Vec::new();
     let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(true);
     let mut json = serde_json::Serializer::new(&mut text);

@@ -5,7 +5,7 @@
 //! of each call. Streams are objects one after the other, in requests, and one a line, in answers.
 
 mod call;
-mod message;
+pub(crate) mod message;
 mod routes;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};

@@ -239,8 +239,10 @@ impl Session {
             }
             Some(WatchBatch::Compacted(revision)) => {
                 self.watches.remove(&id);
+                // As etcd has it: of no revision.
+                let header = ResponseHeader { revision: 0, ..self.handle.header() };
                 let response = WatchResponse {
-                    header: self.header(0),
+                    header: Some(header),
                     watch_id: id,
                     canceled: true,
                     compact_revision: revision,
