@@ -365,6 +365,7 @@ fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
         heartbeat_interval: millis(config.heartbeat),
         election_timeout_min: election,
         election_timeout_max: election * 3 / 2,
+        quorum_loss_probe_interval: Some(election * 3),
         enable_pre_vote: Some(true),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: config.keep_entries,

@@ -133,6 +133,11 @@ impl Inner {
         &self.machine.cell
     }
 
+    /// Whether somebody leads: a leader without a majority for an election timeout is none.
+    pub(crate) fn has_leader(&self) -> bool {
+        self.consensus.has_leader(self.config.election)
+    }
+
     /// Completes an answer's header.
     pub(crate) fn fill(&self, header: &mut Option<ResponseHeader>) {
         let header = header.get_or_insert_with(ResponseHeader::default);

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use proto::etcdserverpb::{
     AlarmResponse, CompactionResponse, DeleteRangeResponse, InternalRaftRequest,
-    LeaseGrantResponse, LeaseRevokeResponse, PutResponse, TxnResponse,
+    LeaseGrantResponse, PutResponse, TxnResponse,
 };
 use tokio::sync::oneshot;
 
@@ -28,7 +28,6 @@ pub(crate) enum Applied {
     Txn(TxnResponse),
     Compaction(CompactionResponse),
     LeaseGrant(LeaseGrantResponse),
-    LeaseRevoke(LeaseRevokeResponse),
     Alarm(AlarmResponse),
     /// A user was authenticated here in the log, at this auth revision.
     Authenticated {

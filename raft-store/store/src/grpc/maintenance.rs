@@ -34,7 +34,7 @@ impl Service {
         let status = self.handle.status();
         let state = self.handle.inner.state().load();
         let mut errors = Vec::new();
-        if status.leader.is_none() {
+        if !self.handle.inner.has_leader() {
             errors.push(Error::NoLeader.to_string());
         }
         if self.handle.inner.machine.is_fenced() {
@@ -152,7 +152,12 @@ impl Maintenance for Service {
         self.client(&request).check_admin().await?;
         let request = request.into_inner();
         Err(match request.action() {
-            DowngradeAction::Cancel => Error::NoInflightDowngrade,
+            // None is ever under way, which etcd, too, calls a success.
+            DowngradeAction::Cancel => {
+                let version = VERSION.rsplit_once('.').map_or(VERSION, |(major, _)| major);
+                let (header, version) = (Some(self.handle.header()), version.to_owned());
+                return Ok(Response::new(DowngradeResponse { header, version }));
+            }
             _ if is_version(&request.version) => Error::InvalidDowngrade,
             _ => Error::WrongDowngradeFormat,
         }
