@@ -55,7 +55,6 @@ const IDLE: &[Idle] = &[
     Idle("distributed-tracing-service-name", true),
     Idle("distributed-tracing-instance-id", true),
     Idle("distributed-tracing-sampling-rate", true),
-    Idle("compact-hash-check-time", true),
     Idle("compaction-batch-limit", true),
     Idle("compaction-sleep-interval", true),
     Idle("bootstrap-defrag-threshold-megabytes", true),

@@ -99,6 +99,33 @@ pub(crate) struct StoreFlags {
         default_value_t = false
     )]
     force_new_cluster: bool,
+    /// Compares all data with other members before serving anybody.
+    #[arg(
+        long,
+        env = "ETCD_INITIAL_CORRUPT_CHECK",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value_t = false
+    )]
+    initial_corrupt_check: bool,
+    /// How often the leader compares all members' data; 0s is never.
+    #[arg(
+        long,
+        env = "ETCD_CORRUPT_CHECK_TIME",
+        default_value = "0s",
+        value_parser = duration::parse
+    )]
+    corrupt_check_time: Duration,
+    /// How often it compares what compactions left, where the feature CompactHashCheck is on.
+    #[arg(
+        long,
+        env = "ETCD_COMPACT_HASH_CHECK_TIME",
+        default_value = "1m",
+        value_parser = duration::parse
+    )]
+    compact_hash_check_time: Duration,
     /// Kind of tokens of users: simple, or jwt with its options.
     #[arg(long, env = "ETCD_AUTH_TOKEN", default_value = store::DEFAULT_AUTH_TOKEN)]
     auth_token: String,
@@ -151,7 +178,22 @@ impl StoreFlags {
     /// What to log, if etcd's flag says so.
     pub(crate) fn log_filter(&self) -> Option<String> {
         let level = self.log_level.as_deref()?;
-        Some(if matches!(level, "panic" | "fatal") { "error" } else { level }.to_owned())
+        Some(match level {
+            "panic" | "fatal" => "error".to_owned(),
+            // What consensus tells of every heartbeat is for those who debug it.
+            "info" => "info,openraft=warn".to_owned(),
+            level => level.to_owned(),
+        })
+    }
+
+    /// When members compare their data.
+    fn compare(&self, config: &mut store::Config) {
+        config.initial_corrupt_check =
+            self.initial_corrupt_check || self.feature("InitialCorruptCheck");
+        config.corrupt_check_time =
+            (!self.corrupt_check_time.is_zero()).then_some(self.corrupt_check_time);
+        config.compact_hash_check =
+            self.feature("CompactHashCheck").then_some(self.compact_hash_check_time);
     }
 
     /// The store's settings; `data_dir` is where data lies when no flag says it.
@@ -185,6 +227,7 @@ impl StoreFlags {
             duration::auto_compaction(&self.auto_compaction_mode, &self.auto_compaction_retention)?;
         config.progress_interval = self.watch_progress_notify_interval;
         config.force_new_cluster = self.force_new_cluster;
+        self.compare(&mut config);
         config.auth_token.clone_from(&self.auth_token);
         config.auth_token_ttl = Duration::from_secs(self.auth_token_ttl);
         config.bcrypt_cost = self.bcrypt_cost;
@@ -290,7 +333,9 @@ mod tests {
             "--auto-compaction-retention=1h",
             "--quota-backend-bytes=-1",
             "--force-new-cluster",
-            "--feature-gates=LeaseCheckpoint=true",
+            "--feature-gates=LeaseCheckpoint=true,CompactHashCheck=true",
+            "--corrupt-check-time=5m",
+            "--initial-corrupt-check",
         ])
         .expect("flags");
         let serves: Vec<_> = config.listen_client.iter().map(|listen| listen.serves).collect();
@@ -298,6 +343,9 @@ mod tests {
         assert_eq!(config.progress_interval, Duration::from_secs(5));
         assert!(config.force_new_cluster && config.quota_bytes == -1);
         assert!(config.lease_checkpoints.is_some());
+        assert_eq!(config.corrupt_check_time, Some(Duration::from_secs(300)));
+        assert_eq!(config.compact_hash_check, Some(Duration::from_secs(60)));
+        assert!(config.initial_corrupt_check && plain.corrupt_check_time.is_none());
     }
 
     #[test]

@@ -240,3 +240,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
         source: rustls_pki_types::pem::Error::Io(error),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Instant as _, async_runtime::watch::WatchReceiver};
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    Divergence, Error, Member, Role, Status,
+    Divergence, Error, Fsyncs, Member, Role, Status,
     membership::Change,
     node::Inner,
     propose::{Outcome, PROPOSE_TIMEOUT},
@@ -94,6 +94,23 @@ impl Handle {
     /// How long one in a hundred of the newest writes of the log took at least.
     pub fn fsync_p99(&self) -> Option<Duration> {
         self.inner.log.fsync_p99()
+    }
+
+    /// How long writes of the log took since the start.
+    pub fn fsyncs(&self) -> Fsyncs {
+        self.inner.log.fsyncs()
+    }
+
+    /// Whether somebody leads, as far as this member knows. One that leads itself must have heard
+    /// from a majority within `silence`: before, another may have been elected.
+    pub fn has_leader(&self, silence: Duration) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        if metrics.current_leader != Some(self.inner.id) || membership.voter_ids().count() == 1 {
+            return metrics.current_leader.is_some();
+        }
+        metrics.last_quorum_acked.as_ref().is_some_and(|acked| acked.elapsed() < silence)
     }
 
     /// What this member knows now.

@@ -44,7 +44,7 @@ pub use config::{
 pub use error::Error;
 pub use faults::Faults;
 pub use handle::Handle;
-pub use log::read_committed;
+pub use log::{Fsyncs, read_committed};
 pub use machine::{Entry, LeaderService, Payload, StateMachine};
 pub use node::{listen, start, start_on};
 pub use propose::{MAX_PROPOSAL, PROPOSE_TIMEOUT};

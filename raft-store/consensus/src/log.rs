@@ -18,6 +18,7 @@ mod tests;
 mod writer;
 
 pub use committed::read_committed;
+pub use meter::Fsyncs;
 
 use std::{
     fmt::Debug,
@@ -96,6 +97,11 @@ impl LogStore {
         let (jobs, queue) = mpsc::channel(QUEUE);
         writer::spawn(shared.clone(), acknowledged, queue)?;
         Ok(Self { shared, jobs })
+    }
+
+    /// How long writes took since the start.
+    pub(crate) fn fsyncs(&self) -> Fsyncs {
+        self.shared.meter.all()
     }
 
     /// How long one write in a hundred takes at least; none while there were too few.

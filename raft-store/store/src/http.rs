@@ -100,7 +100,7 @@ async fn unhealthy(handle: &Handle, query: &Query) -> Option<String> {
             return Some(format!("ALARM {name}"));
         }
     }
-    if handle.leader().borrow().is_none() {
+    if !handle.inner.has_leader() {
         return Some("RAFT NO LEADER".to_owned());
     }
     match read(handle, query.is_serializable).await {

@@ -14,20 +14,52 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Fewer say nothing.
 const ENOUGH: usize = 8;
 
-/// The durations of the newest writes.
+/// Bounds of durations that are counted together, in milliseconds: each twice the one before.
+const BOUNDS: usize = 14;
+
+/// How long writes of the log took since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fsyncs {
+    /// Writes that took at most 1, 2, 4, … 8192 ms, and were slower than the bound before.
+    pub counts: [u64; BOUNDS],
+    /// Writes that took longer still.
+    pub slower: u64,
+    /// All of them together.
+    pub total: Duration,
+}
+
+impl Fsyncs {
+    fn note(&mut self, took: Duration) {
+        let bound = |at: &usize| took <= Duration::from_millis(1 << at);
+        match (0..BOUNDS).find(bound) {
+            Some(at) => self.counts[at] += 1,
+            None => self.slower += 1,
+        }
+        self.total += took;
+    }
+}
+
+/// The durations of the newest writes, and of all in figures.
 #[derive(Default)]
 pub(crate) struct Meter {
     writes: Mutex<VecDeque<(Instant, Duration)>>,
+    all: Mutex<Fsyncs>,
 }
 
 impl Meter {
     /// Notes a write that has just ended.
     pub(super) fn note(&self, took: Duration) {
+        self.all.lock().note(took);
         let mut writes = self.writes.lock();
         if writes.len() == WRITES {
             writes.pop_front();
         }
         writes.push_back((Instant::now(), took));
+    }
+
+    /// All writes in figures.
+    pub(crate) fn all(&self) -> Fsyncs {
+        self.all.lock().clone()
     }
 
     /// The duration that one write in a hundred exceeds; none while there were too few.
@@ -48,6 +80,17 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_are_counted_under_the_next_bound() {
+        let meter = Meter::default();
+        for millis in [1, 2, 3, 9000] {
+            meter.note(Duration::from_millis(millis));
+        }
+        let all = meter.all();
+        assert_eq!((&all.counts[..3], all.slower), (&[1, 1, 1][..], 1));
+        assert_eq!(all.total, Duration::from_millis(9006));
+    }
 
     #[test]
     fn a_few_writes_say_nothing_and_many_show_the_slow_ones() {

@@ -82,7 +82,7 @@ impl Service {
     /// Refuses a request that wants a leader while there is none.
     fn check_leader<T>(&self, request: &Request<T>) -> Result<(), Error> {
         let wants = wants_leader(request);
-        if wants && self.handle.leader().borrow().is_none() {
+        if wants && !self.handle.inner.has_leader() {
             return Err(Error::NoLeader);
         }
         Ok(())

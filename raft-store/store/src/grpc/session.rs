@@ -321,7 +321,7 @@ impl Session {
 
     /// Ends the stream when there has been no leader for three election timeouts.
     async fn look_for_leader(&mut self) -> Result<(), Over> {
-        if self.handle.leader().borrow().is_some() {
+        if self.handle.inner.has_leader() {
             self.leaderless = 0;
             return Ok(());
         }

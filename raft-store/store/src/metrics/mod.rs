@@ -86,15 +86,39 @@ pub(crate) fn text(inner: &Inner) -> String {
         );
         written.expect("writing to a String cannot fail");
     }
+    fsyncs(&inner.consensus.fsyncs(), &mut text);
     inner.metrics.grpc.write(&mut text);
     text
+}
+
+/// How long the log's disk takes, as a histogram.
+fn fsyncs(fsyncs: &consensus::Fsyncs, text: &mut String) {
+    let name = "etcd_disk_wal_fsync_duration_seconds";
+    let mut below = 0;
+    let mut lines = String::new();
+    let mut line = |args: std::fmt::Arguments<'_>| {
+        lines.write_fmt(args).expect("writing to a String cannot fail");
+    };
+    for (at, count) in fsyncs.counts.iter().enumerate() {
+        below += count;
+        let bound = f64::from(1_u32 << at) / 1000.0;
+        line(format_args!("{name}_bucket{{le=\"{bound}\"}} {below}\n"));
+    }
+    let all = below + fsyncs.slower;
+    line(format_args!("{name}_bucket{{le=\"+Inf\"}} {all}\n"));
+    line(format_args!("{name}_sum {}\n{name}_count {all}\n", fsyncs.total.as_secs_f64()));
+    let written = write!(
+        text,
+        "# HELP {name} How long writes of the log took.\n# TYPE {name} histogram\n{lines}"
+    );
+    written.expect("writing to a String cannot fail");
 }
 
 fn server(inner: &Inner) -> Vec<Sample> {
     let status = inner.consensus.status();
     let is = |holds: bool| if holds { 1.0 } else { 0.0 };
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let has_leader = is(status.leader.is_some());
+    let has_leader = is(inner.has_leader());
     let is_leader = is(status.role == consensus::Role::Leader);
     let is_learner = is(status.role == consensus::Role::Learner);
     let pending = process::count(inner.machine.pending.len());

@@ -143,6 +143,7 @@ async fn a_socket_in_the_file_system_serves_what_it_is_told_to() {
     tokio::spawn(connection);
     let mut get = async |path: &str| {
         let request = Request::get(path).header("host", "x").body(Empty::<Bytes>::new()).unwrap();
+        sender.ready().await.unwrap();
         let response = sender.send_request(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -160,6 +161,9 @@ async fn a_socket_in_the_file_system_serves_what_it_is_told_to() {
     assert_eq!(samples["etcd_server_has_leader"], "1");
     assert_eq!(samples["etcd_server_leader_changes_seen_total"], "1");
     assert_eq!(samples["etcd_mvcc_put_total"], "1");
+    let fsyncs = samples["etcd_disk_wal_fsync_duration_seconds_count"];
+    assert!(fsyncs.parse::<u64>().unwrap() > 0);
+    assert_eq!(samples["etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"}"], fsyncs);
     let labels = r#"{grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"}"#;
     assert_eq!(samples[format!("grpc_server_started_total{labels}").as_str()], "1");
     let labels = labels.replace('{', r#"{grpc_code="OK","#);
