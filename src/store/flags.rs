@@ -130,7 +130,11 @@ pub(crate) struct StoreFlags {
     #[arg(long, env = "ETCD_AUTH_TOKEN", default_value = store::DEFAULT_AUTH_TOKEN)]
     auth_token: String,
     /// Seconds that an unused simple token lives.
-    #[arg(long, env = "ETCD_AUTH_TOKEN_TTL", default_value_t = store::DEFAULT_AUTH_TOKEN_TTL.as_secs())]
+    #[arg(
+        long,
+        env = "ETCD_AUTH_TOKEN_TTL",
+        default_value_t = store::DEFAULT_AUTH_TOKEN_TTL.as_secs()
+    )]
     auth_token_ttl: u64,
     /// Cost of hashing a password: 4 to 31.
     #[arg(long, env = "ETCD_BCRYPT_COST", default_value_t = store::DEFAULT_BCRYPT_COST)]

@@ -1,4 +1,5 @@
-//! `trireme store`: the store alone, for programs that want an etcd. A binary with the name `etcd` is this command.
+//! `trireme store`: the store alone, for programs that want an etcd. A binary with the name `etcd`
+//! is this command.
 
 mod arguments;
 mod config_file;

@@ -19,7 +19,7 @@ use crate::{Error, gateway::message};
 /// ```json
 /// {"index":7,"term":2,"request":{"put":{"key":"YQ==","value":"Yg=="},"header":{"ID":"91"}}}
 /// {"index":8,"term":3,"blank":true}
-/// {"index":9,"term":3,"members":[{"id":"8e9e05c52164694d","name":"m1","peerURLs":["…"],"learner":false}]}
+/// {"index":9,"term":3,"members":[{"id":"8e9e","learner":false,"name":"m1","peerURLs":["…"]}]}
 /// ```
 pub fn dump_log(data_dir: &Path, out: &mut impl Write) -> Result<u64, Error> {
     let pool = DescriptorPool::decode(proto::DESCRIPTORS).expect("the build has made them");

@@ -31,7 +31,6 @@ impl Service {
 
     /// Alarms and what else is wrong, in words.
     fn errors(&self) -> Vec<String> {
-        let status = self.handle.status();
         let state = self.handle.inner.state().load();
         let mut errors = Vec::new();
         if !self.handle.inner.has_leader() {
@@ -99,10 +98,7 @@ impl Maintenance for Service {
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 
-    async fn hash(
-        &self,
-        request: Request<HashRequest>,
-    ) -> Result<Response<HashResponse>, Status> {
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
         self.client(&request).check_admin().await?;
         let state = self.handle.inner.state().load();
         let hash =

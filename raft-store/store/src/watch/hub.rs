@@ -179,6 +179,7 @@ impl Hub {
     /// Adds revisions in order and wakes those they concern.
     pub(crate) fn publish(&self, batches: Vec<Arc<EventBatch>>) {
         let Some(revision) = batches.last().map(|batch| batch.revision) else { return };
+        self.count(&batches);
         let mut woken: Vec<Arc<Group>> = Vec::new();
         {
             let mut shared = self.shared.lock();
@@ -186,8 +187,6 @@ impl Hub {
             let mut concerned: Vec<Arc<Group>> = Vec::new();
             for batch in batches {
                 for event in &batch.events {
-                    let count = if event.deleted { &self.deletes } else { &self.puts };
-                    count.fetch_add(1, Ordering::Relaxed);
                     groups.matching(&event.kv.key, |group| {
                         if !concerned.iter().any(|other| Arc::ptr_eq(other, group)) {
                             concerned.push(group.clone());
@@ -263,6 +262,13 @@ impl Hub {
         self.is_closed.store(true, Ordering::Release);
         for group in self.shared.lock().groups.all() {
             group.wake(i64::MAX);
+        }
+    }
+
+    fn count(&self, batches: &[Arc<EventBatch>]) {
+        for event in batches.iter().flat_map(|batch| &batch.events) {
+            let count = if event.deleted { &self.deletes } else { &self.puts };
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
