@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 
-use crate::masters::{ApiFlags, StoreFlags};
+use crate::masters::ApiFlags;
 use crate::server::Replica;
+use crate::store::StoreFlags;
 
 /// Run the API server (with its replica of the store) alone.
 #[derive(Debug, clap::Args)]

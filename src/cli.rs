@@ -8,7 +8,7 @@ use stdx::telemetry::Format;
 use crate::place::Place;
 use crate::{
     apiserver, completion, config_file, controllers, dev, env, host, image, node, proxy, scheduler,
-    server, status, store, term,
+    server, snapshot, status, store, term,
 };
 
 /// Kubernetes whose masters you can kill.
@@ -53,7 +53,11 @@ enum LogFormat {
 impl Cli {
     /// What to log.
     pub(crate) fn log_filter(&self) -> String {
-        self.log.clone()
+        match &self.command {
+            Command::Store(args) => args.log_filter(),
+            _ => None,
+        }
+        .unwrap_or_else(|| self.log.clone())
     }
 
     /// How to log.
@@ -84,6 +88,8 @@ pub(crate) enum Command {
     Node(Box<node::Args>),
     /// Run the store alone: etcd v3 API on Raft and RocksDB.
     Store(Box<store::Args>),
+    /// Save, look into and restore snapshots of the store, or of an etcd.
+    Snapshot(snapshot::Args),
     /// Run the API server (with its replica of the store) alone.
     Apiserver(Box<apiserver::Args>),
     /// Run the controllers alone, against any API server.
@@ -108,6 +114,7 @@ impl Command {
             Self::Server(args) => server::run(*args).await,
             Self::Node(args) => node::run(*args).await,
             Self::Store(args) => store::run(*args).await,
+            Self::Snapshot(args) => snapshot::run(args).await,
             Self::Apiserver(args) => apiserver::run(*args).await,
             Self::Controllers(args) => Box::pin(controllers::run(args)).await,
             Self::Scheduler(args) => Box::pin(scheduler::run(args)).await,
@@ -119,11 +126,22 @@ impl Command {
 
 /// Reads the command line and a config file named there.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
-    let args = config_file::expand(std::env::args_os().collect()).map_err(|error| {
+    let failed = |error: anyhow::Error| {
         term::error(&error);
         ExitCode::FAILURE
-    })?;
-    let matches = Cli::command().try_get_matches_from(args);
+    };
+    let prepared = store::prepare(std::env::args_os().collect()).map_err(failed)?;
+    if prepared.wants_version {
+        term::line(store::version());
+        return Err(ExitCode::SUCCESS);
+    }
+    let args = config_file::expand(prepared.args).map_err(failed)?;
+    let mut command = Cli::command();
+    if !prepared.uses_environment {
+        let without = |arg: clap::Arg| arg.env(None::<&str>);
+        command = command.mut_subcommand("store", |store| store.mut_args(without));
+    }
+    let matches = command.try_get_matches_from(args);
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => Ok(cli),
         Err(error) => {

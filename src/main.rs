@@ -17,6 +17,7 @@ mod place;
 mod proxy;
 mod scheduler;
 mod server;
+mod snapshot;
 mod status;
 mod store;
 mod term;

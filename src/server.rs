@@ -10,8 +10,11 @@ use std::{
 use stdx::Shutdown;
 use tokio::task::JoinHandle;
 
-use crate::masters::{ApiFlags, StoreFlags};
+use crate::masters::ApiFlags;
+use crate::store::StoreFlags;
 
+/// Where a replica keeps its data when no flag says it.
+const DATA_DIR: &str = "/var/lib/trireme";
 /// Parts that can be chosen.
 const COMPONENTS: [&str; 4] = ["store", "apiserver", "controllers", "scheduler"];
 
@@ -157,7 +160,7 @@ impl Replica {
     /// Starts both.
     pub(crate) async fn start(flags: &StoreFlags, api: &ApiFlags) -> Result<Self> {
         let (store_stop, server_stop) = (Shutdown::new(), Shutdown::new());
-        let config = flags.clone().with_certificates(&api.cert_dir).config()?;
+        let config = flags.clone().with_certificates(&api.cert_dir).config(DATA_DIR.into())?;
         let clients = store::Serving::from(&config);
         let api = api.config(&flags.name)?;
         let store = store::start(config, store_stop.clone()).await?;

@@ -1,6 +1,8 @@
 //! Compiles the .proto files without protoc, so that a build needs nothing but Rust.
 
-use std::{error::Error, fs};
+use std::{env, error::Error, fs, path::Path};
+
+use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=protos");
@@ -10,6 +12,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     files.sort();
     let descriptors = protox::compile(&files, ["protos"])?;
+    // What reflection and the JSON gateway read at run time.
+    let out = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+    fs::write(Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
         .build_transport(false)

@@ -69,7 +69,17 @@ pub struct Issued {
 impl Authority {
     /// Makes a new authority.
     pub fn create(cn: &str) -> Result<Self, Error> {
-        let key = KeyPair::generate()?;
+        Self::with_key(cn, KeyPair::generate()?)
+    }
+
+    /// Makes the authority of a seed: the same key for the same seed, which is then its secret.
+    pub fn from_seed(cn: &str, seed: [u8; 32]) -> Result<Self, Error> {
+        // An Ed25519 key in PKCS#8 is this and the seed.
+        const HEAD: [u8; 16] = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32];
+        Self::with_key(cn, KeyPair::try_from([&HEAD[..], &seed].concat())?)
+    }
+
+    fn with_key(cn: &str, key: KeyPair) -> Result<Self, Error> {
         let mut params = validity(CertificateParams::default(), AUTHORITY_DAYS);
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, cn);

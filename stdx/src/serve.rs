@@ -16,11 +16,12 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls_pki_types::CertificateDer;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
 /// Time for a TLS handshake.
@@ -40,7 +41,7 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug, Default)]
 pub struct PeerInfo {
-    /// Its address; `None` for calls inside the process.
+    /// Its address; `None` on this host: through the file system or inside the process.
     pub addr: Option<SocketAddr>,
     /// The client certificates that it proved, leaf first; empty without.
     pub certs: Arc<Vec<CertificateDer<'static>>>,
@@ -56,14 +57,44 @@ pub fn empty() -> Body {
     Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
+/// What connections are taken from.
+pub trait Accept: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection and where it comes from.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<SocketAddr>)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        let (stream, addr) = self.accept().await?;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "nodelay not set");
+        }
+        Ok((stream, Some(addr)))
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Option<SocketAddr>)> {
+        Ok((self.accept().await?.0, None))
+    }
+}
+
 /// Accepts connections until shutdown, then drains. With `tls` the port speaks TLS only, without it plain text
 /// only.
-pub async fn listen<S, F>(
-    listener: TcpListener,
+pub async fn listen<L, S, F>(
+    listener: L,
     tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: Shutdown,
     service: S,
 ) where
+    L: Accept,
     S: Fn(PeerInfo, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -72,7 +103,7 @@ pub async fn listen<S, F>(
     loop {
         let accepted = tokio::select! {
             () = shutdown.triggered() => break,
-            accepted = listener.accept() => accepted,
+            accepted = listener.next() => accepted,
         };
         let (stream, addr) = match accepted {
             Ok(accepted) => accepted,
@@ -83,14 +114,11 @@ pub async fn listen<S, F>(
                 continue;
             }
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "nodelay not set");
-        }
         let (acceptor, service, watcher) = (acceptor.clone(), service.clone(), graceful.watcher());
         let shutdown = shutdown.clone();
         crate::task::spawn("connection", async move {
             let Some(acceptor) = acceptor else {
-                let peer = PeerInfo { addr: Some(addr), certs: Arc::default() };
+                let peer = PeerInfo { addr, certs: Arc::default() };
                 return connection(stream, peer, watcher, service).await;
             };
             let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
@@ -98,11 +126,11 @@ pub async fn listen<S, F>(
                 Some(Ok(Ok(stream))) => {
                     let certs = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let certs = certs.iter().map(|cert| cert.clone().into_owned()).collect();
-                    let peer = PeerInfo { addr: Some(addr), certs: Arc::new(certs) };
+                    let peer = PeerInfo { addr, certs: Arc::new(certs) };
                     connection(stream, peer, watcher, service).await;
                 }
-                Some(Ok(Err(error))) => tracing::debug!(%addr, %error, "TLS handshake failed"),
-                Some(Err(_)) => tracing::debug!(%addr, "TLS handshake took too long"),
+                Some(Ok(Err(error))) => tracing::debug!(?addr, %error, "TLS handshake failed"),
+                Some(Err(_)) => tracing::debug!(?addr, "TLS handshake took too long"),
                 None => {}
             }
         });

@@ -1,9 +1,11 @@
 //! TLS settings from files: one way to load them, with errors that name the file.
 
+use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +23,9 @@ pub enum Error {
     /// The parts don't fit together.
     #[error("TLS settings are not usable")]
     Tls(#[from] rustls::Error),
+    /// A cipher suite that is unknown, or not good enough.
+    #[error("there is no cipher suite {0:?}")]
+    CipherSuite(String),
     /// The client authority holds no certificate.
     #[error("client authority is not usable")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
@@ -53,6 +58,35 @@ pub struct ServerTls {
     pub alpn: Vec<&'static str>,
 }
 
+/// A TLS version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// 1.2.
+    Tls12,
+    /// 1.3.
+    Tls13,
+}
+
+/// What a server does not accept although TLS would allow it.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// List of revoked client certificates, PEM or DER.
+    pub crl: Option<PathBuf>,
+    /// The oldest version.
+    pub oldest: Version,
+    /// The newest version.
+    pub newest: Version,
+    /// Names of cipher suites; all good ones when empty.
+    pub cipher_suites: Vec<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let (oldest, newest) = (Version::Tls12, Version::Tls13);
+        Self { crl: None, oldest, newest, cipher_suites: Vec::new() }
+    }
+}
+
 /// Where a client's TLS settings lie.
 #[derive(Clone, Debug, Default)]
 pub struct ClientTls {
@@ -76,10 +110,76 @@ pub fn install_provider() {
 impl ServerTls {
     /// Reads the files.
     pub fn load(&self) -> Result<Arc<ServerConfig>, Error> {
-        let ca = self.client_ca.as_deref().map(read).transpose()?;
-        let (cert, key) = (read(&self.cert)?, read(&self.key)?);
-        server_from_pem(&cert, &key, ca.as_deref(), self.client_auth, &self.alpn)
+        self.load_limited(&Limits::default())
     }
+
+    /// Reads the files, and accepts less.
+    pub fn load_limited(&self, limits: &Limits) -> Result<Arc<ServerConfig>, Error> {
+        install_provider();
+        let (cert, key) = (read(&self.cert)?, read(&self.key)?);
+        let provider = limits.provider()?;
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&limits.versions())?;
+        let ca = self.client_ca.as_ref().filter(|_| self.client_auth != ClientAuth::None);
+        let builder = match ca {
+            None => builder.with_no_client_auth(),
+            Some(ca) => {
+                let roots = Arc::new(roots(&read(ca)?)?);
+                let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                if let Some(crl) = &limits.crl {
+                    // Of authorities without a list in the file nothing is revoked.
+                    verifier = verifier
+                        .with_crls(revocations(crl)?)
+                        .only_check_end_entity_revocation()
+                        .allow_unknown_revocation_status();
+                }
+                if self.client_auth == ClientAuth::Optional {
+                    verifier = verifier.allow_unauthenticated();
+                }
+                builder.with_client_cert_verifier(verifier.build()?)
+            }
+        };
+        let mut config = builder.with_single_cert(certificates(&cert)?, private_key(&key)?)?;
+        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Arc::new(config))
+    }
+}
+
+impl Limits {
+    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
+        let all = [(Version::Tls12, &TLS12), (Version::Tls13, &TLS13)];
+        let fits = |version: Version| self.oldest <= version && version <= self.newest;
+        all.into_iter().filter(|(version, _)| fits(*version)).map(|(_, version)| version).collect()
+    }
+
+    fn provider(&self) -> Result<Arc<CryptoProvider>, Error> {
+        let mut provider = rustls::crypto::ring::default_provider();
+        if !self.cipher_suites.is_empty() {
+            // Go leaves out the version that the standard's names of TLS 1.3 do not have either.
+            let named = |name: &String| name.replacen("TLS_AES", "TLS13_AES", 1);
+            let named = |name: &String| named(name).replacen("TLS_CHACHA20", "TLS13_CHACHA20", 1);
+            let name = |suite: &rustls::SupportedCipherSuite| format!("{:?}", suite.suite());
+            for wanted in &self.cipher_suites {
+                let wanted_name = named(wanted);
+                if !provider.cipher_suites.iter().any(|suite| name(suite) == wanted_name) {
+                    return Err(Error::CipherSuite(wanted.clone()));
+                }
+            }
+            let wanted: Vec<String> = self.cipher_suites.iter().map(named).collect();
+            provider.cipher_suites.retain(|suite| wanted.contains(&name(suite)));
+        }
+        Ok(Arc::new(provider))
+    }
+}
+
+/// Lists of revoked certificates in a file.
+fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+    let bytes = read(path)?;
+    if !bytes.starts_with(b"-----") {
+        return Ok(vec![CertificateRevocationListDer::from(bytes)]);
+    }
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    lists.map_err(|source| Error::Pem { path: path.display().to_string(), source })
 }
 
 impl ClientTls {
@@ -91,31 +191,6 @@ impl ClientTls {
         let identity = cert.as_deref().zip(key.as_deref());
         client_from_pem(ca.as_deref().unwrap_or_default(), identity, &self.alpn)
     }
-}
-
-/// A server's settings from PEM texts.
-pub fn server_from_pem(
-    cert: &[u8],
-    key: &[u8],
-    client_ca: Option<&[u8]>,
-    client_auth: ClientAuth,
-    alpn: &[&str],
-) -> Result<Arc<ServerConfig>, Error> {
-    install_provider();
-    let builder = match client_ca.filter(|_| client_auth != ClientAuth::None) {
-        None => ServerConfig::builder().with_no_client_auth(),
-        Some(ca) => {
-            let verifier = WebPkiClientVerifier::builder(Arc::new(roots(ca)?));
-            let verifier = match client_auth {
-                ClientAuth::Required => verifier,
-                _ => verifier.allow_unauthenticated(),
-            };
-            ServerConfig::builder().with_client_cert_verifier(verifier.build()?)
-        }
-    };
-    let mut config = builder.with_single_cert(certificates(cert)?, private_key(key)?)?;
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    Ok(Arc::new(config))
 }
 
 /// A client's settings from PEM texts; `identity` is (certificate, key).
@@ -165,3 +240,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
         source: rustls_pki_types::pem::Error::Io(error),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,9 +24,14 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         if inner.stop.guard(due).await != Some(true) {
             return;
         }
-        if let Err(error) = inner.compact_log().await {
-            tracing::warn!(error = stdx::chain(&error), "log not compacted");
-            tokio::time::sleep(LIMIT).await;
+        let compacting = async {
+            if let Err(error) = inner.compact_log().await {
+                tracing::warn!(error = stdx::chain(&error), "log not compacted");
+                tokio::time::sleep(LIMIT).await;
+            }
+        };
+        if inner.stop.guard(compacting).await.is_none() {
+            return;
         }
     }
 }

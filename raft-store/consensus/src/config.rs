@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sha2::{Digest, Sha256};
 
-use crate::Error;
+use crate::{Error, Faults};
 
 /// Time between a leader's heartbeats when nobody says otherwise.
 pub const DEFAULT_HEARTBEAT: Duration = Duration::from_millis(50);
@@ -33,12 +33,18 @@ pub struct Config {
     pub tls: Option<PeerTls>,
     /// Time between heartbeats.
     pub heartbeat: Duration,
-    /// Shortest election timeout; the longest is 4/3 of it.
+    /// Silence of a leader that is still reachable after which an election may begin: up to three
+    /// times as long. A leader whose host is gone is replaced earlier: at the default, as soon as
+    /// the network's and the machines' usual pauses allow.
     pub election: Duration,
     /// Told apart from clusters with the same addresses.
     pub cluster_token: String,
     /// Log entries kept behind the flushed state for members that lag; at least 10,000 in earnest.
     pub keep_entries: u64,
+    /// Whether this member, the last of its cluster, goes on alone with what it has.
+    pub force_new_cluster: bool,
+    /// What a test does to this member's log disk.
+    pub faults: Faults,
 }
 
 impl Config {
@@ -57,6 +63,8 @@ impl Config {
             election: DEFAULT_ELECTION,
             cluster_token: String::new(),
             keep_entries: DEFAULT_KEEP_ENTRIES,
+            force_new_cluster: false,
+            faults: Faults::default(),
         }
     }
 

@@ -89,18 +89,19 @@ impl Inner {
         false
     }
 
-    /// Whether the member that led last is not connected to this one.
+    /// Whether the member that led last is not connected to this one, or not heard any more.
     pub(crate) fn leader_is_gone(&self) -> bool {
         match self.view.borrow().leader {
             None => true,
             Some(leader) => {
-                leader != self.id && !self.links.get(leader).is_some_and(|link| link.is_up())
+                let is_up = || self.links.get(leader).is_some_and(|link| link.is_up());
+                leader != self.id && (!is_up() || self.suspect() == Some(leader))
             }
         }
     }
 
     /// Elects a new leader when the dead member led.
-    async fn replace(&self, dead: u64) {
+    pub(crate) async fn replace(&self, dead: u64) {
         let old = *self.view.borrow();
         if old.leader != Some(dead) || !self.is_voter(self.id) {
             return;

@@ -38,6 +38,9 @@ pub enum Error {
     /// The consensus core gave up, to be restarted clean: the process must end.
     #[error("consensus failed: {0}")]
     Fatal(String),
+    /// This member is none any more, for good.
+    #[error("the member has been permanently removed from the cluster")]
+    Removed,
     /// Certificates could not be used.
     #[error("peer certificates")]
     Tls(#[from] stdx::tls::Error),

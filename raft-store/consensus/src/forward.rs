@@ -22,6 +22,7 @@ use crate::{
     net::link::{Link, Path},
     node::Inner,
     propose::{Outcome, PROPOSE_TIMEOUT},
+    removal,
 };
 
 /// Requests to one member that may wait to be sent.
@@ -122,6 +123,10 @@ impl Peer {
                 }
                 Ok(Err(status)) => {
                     tracing::debug!(peer = format!("{:x}", self.id), %status, "peer not reached");
+                    if removal::is_notice(&status) {
+                        self.inner.finish(Err(removal::NOTICE.to_owned()));
+                        return;
+                    }
                 }
                 Err(_) => tracing::debug!(peer = format!("{:x}", self.id), "peer is silent"),
             }
@@ -210,6 +215,13 @@ impl Inner {
                 Some(change) => self.change_here(change).await,
                 None => Err(Error::Membership("a change that this version does not know".into())),
             },
+            Some(Request::Ask(request)) => {
+                self.service.ask(request).await.map(|answer| response.answer = answer)
+            }
+            Some(Request::Pulse(_)) => {
+                response.pulse = Some(self.pulse());
+                Ok(())
+            }
             None => Err(Error::Remote("a request that this version does not know".into())),
         };
         if let Err(error) = result {
@@ -217,6 +229,18 @@ impl Inner {
             response.set_failure(failure(&error));
         }
         response
+    }
+
+    /// Asks one member; [`Error::NotLeader`] when it cannot be reached.
+    pub(crate) async fn ask_member(&self, id: u64, request: Bytes) -> Result<Bytes, Error> {
+        if id == self.id {
+            return self.service.ask(request).await;
+        }
+        let asking = self.ask(id, 0, Request::Ask(request));
+        match tokio::time::timeout(PROPOSE_TIMEOUT, asking).await {
+            Ok(answer) => answer.map(|response| response.answer),
+            Err(_) => Err(Error::Timeout),
+        }
     }
 
     pub(crate) async fn call_leader(&self, request: Bytes) -> Result<Bytes, Error> {
@@ -272,7 +296,7 @@ fn failure(error: &Error) -> Failure {
         Error::Timeout => Failure::Timeout,
         Error::TooLarge(_) => Failure::TooLarge,
         Error::Membership(_) => Failure::Membership,
-        Error::Stopped | Error::Fatal(_) => Failure::Stopped,
+        Error::Stopped | Error::Fatal(_) | Error::Removed => Failure::Stopped,
         Error::Remote(_) | Error::Config(_) | Error::Tls(_) | Error::Io { .. } => Failure::Other,
     }
 }

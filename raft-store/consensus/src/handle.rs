@@ -3,15 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Instant as _, async_runtime::watch::WatchReceiver};
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    Error, Member, Role, Status,
+    Divergence, Error, Fsyncs, Member, Role, Status,
     membership::Change,
     node::Inner,
     propose::{Outcome, PROPOSE_TIMEOUT},
-    types,
+    removal, types,
 };
 
 /// A running member. Cloning shares it.
@@ -79,6 +79,38 @@ impl Handle {
     /// reported as [`Error::LeaderChanged`], and may have been served.
     pub async fn call_leader(&self, request: Bytes) -> Result<Bytes, Error> {
         self.inner.call_leader(request).await
+    }
+
+    /// Asks one member's [`LeaderService`](crate::LeaderService), whether it leads or not.
+    pub async fn ask_member(&self, id: u64, request: Bytes) -> Result<Bytes, Error> {
+        self.inner.ask_member(id, request).await
+    }
+
+    /// What comparing states with other members has shown, as it is found out.
+    pub fn divergence(&self) -> watch::Receiver<Option<Divergence>> {
+        self.inner.divergence.subscribe()
+    }
+
+    /// How long one in a hundred of the newest writes of the log took at least.
+    pub fn fsync_p99(&self) -> Option<Duration> {
+        self.inner.log.fsync_p99()
+    }
+
+    /// How long writes of the log took since the start.
+    pub fn fsyncs(&self) -> Fsyncs {
+        self.inner.log.fsyncs()
+    }
+
+    /// Whether somebody leads, as far as this member knows. One that leads itself must have heard
+    /// from a majority within `silence`: before, another may have been elected.
+    pub fn has_leader(&self, silence: Duration) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        if metrics.current_leader != Some(self.inner.id) || membership.voter_ids().count() == 1 {
+            return metrics.current_leader.is_some();
+        }
+        metrics.last_quorum_acked.as_ref().is_some_and(|acked| acked.elapsed() < silence)
     }
 
     /// What this member knows now.
@@ -168,6 +200,7 @@ impl Handle {
         let mut outcome = self.inner.outcome.subscribe();
         match outcome.wait_for(|outcome| outcome.is_some()).await.as_deref() {
             Ok(Some(Ok(()))) => Ok(()),
+            Ok(Some(Err(text))) if text == removal::NOTICE => Err(Error::Removed),
             Ok(Some(Err(text))) => Err(Error::Fatal(text.clone())),
             Ok(None) | Err(_) => Err(Error::Stopped),
         }

@@ -16,6 +16,7 @@ mod compaction;
 mod config;
 mod detector;
 mod error;
+mod faults;
 mod forward;
 mod handle;
 mod log;
@@ -23,8 +24,13 @@ mod machine;
 mod membership;
 mod net;
 mod node;
+mod pacemaker;
 mod propose;
+mod pulse;
 mod reads;
+mod removal;
+mod seed;
+mod slow_disk;
 mod snapshot;
 mod status;
 mod types;
@@ -36,11 +42,14 @@ pub use config::{
     cluster_id, member_id,
 };
 pub use error::Error;
+pub use faults::Faults;
 pub use handle::Handle;
+pub use log::{Fsyncs, read_committed};
 pub use machine::{Entry, LeaderService, Payload, StateMachine};
 pub use node::{listen, start, start_on};
 pub use propose::{MAX_PROPOSAL, PROPOSE_TIMEOUT};
-pub use status::{Role, Status};
+pub use seed::seed;
+pub use status::{Divergence, Role, Status};
 
 #[cfg(test)]
 mod tests;

@@ -4,10 +4,21 @@
 //! everything in one batch, syncs once and then reports each write in order. A failed write is
 //! final: the log refuses everything after it, because what a disk holds after a failed fsync is
 //! not known.
+//!
+//! The end of a log that was torn before it was synced is cut off when the log is opened. A log
+//! that has lost what it told others to be durable, or that is damaged further in, is refused.
 
+mod acknowledged;
+mod committed;
 mod disk;
+mod meter;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod writer;
+
+pub use committed::read_committed;
+pub use meter::Fsyncs;
 
 use std::{
     fmt::Debug,
@@ -15,6 +26,7 @@ use std::{
     ops::{Bound, RangeBounds},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{Stream, StreamExt};
@@ -25,8 +37,13 @@ use openraft::{
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
+use crate::{
+    Faults,
+    types::{LogId, RaftEntry, TypeConfig, Vote},
+};
+use acknowledged::Acknowledged;
 use disk::Disk;
+use meter::Meter;
 use tail::Tail;
 use writer::Job;
 
@@ -47,6 +64,8 @@ pub(crate) struct LogStore {
 /// What readers and the writer share.
 pub(super) struct Shared {
     disk: Disk,
+    faults: Faults,
+    meter: Meter,
     state: Mutex<State>,
 }
 
@@ -61,9 +80,11 @@ struct State {
 
 impl LogStore {
     /// Opens the log in this directory, waiting a little for a predecessor that is still dying.
-    pub(crate) async fn open(dir: &Path) -> io::Result<Self> {
+    pub(crate) async fn open(dir: &Path, faults: Faults) -> io::Result<Self> {
         let disk = Disk::open_patiently(dir).await?;
         let saved = disk.load()?;
+        let acknowledged = Acknowledged::open(&dir.with_extension("acknowledged"))?;
+        check_end(saved.last, acknowledged.position())?;
         let state = State {
             tail: Tail::default(),
             vote: saved.vote,
@@ -71,10 +92,21 @@ impl LogStore {
             purged: saved.purged,
             last: saved.last,
         };
-        let shared = Arc::new(Shared { disk, state: Mutex::new(state) });
+        let shared =
+            Arc::new(Shared { disk, faults, meter: Meter::default(), state: Mutex::new(state) });
         let (jobs, queue) = mpsc::channel(QUEUE);
-        writer::spawn(shared.clone(), queue)?;
+        writer::spawn(shared.clone(), acknowledged, queue)?;
         Ok(Self { shared, jobs })
+    }
+
+    /// How long writes took since the start.
+    pub(crate) fn fsyncs(&self) -> Fsyncs {
+        self.shared.meter.all()
+    }
+
+    /// How long one write in a hundred takes at least; none while there were too few.
+    pub(crate) fn fsync_p99(&self) -> Option<Duration> {
+        self.shared.meter.p99()
     }
 
     /// A value that this crate keeps beside the log.
@@ -86,6 +118,18 @@ impl LogStore {
     pub(crate) async fn set_note(&self, name: &'static str, value: Vec<u8>) -> io::Result<()> {
         let (done, written) = oneshot::channel();
         self.send(Job::Note { name, value, done }).await?;
+        written.await.map_err(|_| gone())?
+    }
+
+    /// Adds an entry and a vote that no core has decided.
+    pub(crate) async fn force(&self, entry: RaftEntry, vote: Vote) -> io::Result<()> {
+        let (done, written) = oneshot::channel();
+        {
+            let mut state = self.shared.state.lock();
+            state.vote = Some(vote);
+            state.last = Some(entry.log_id);
+        }
+        self.send(Job::Force { entry, vote, done }).await?;
         written.await.map_err(|_| gone())?
     }
 
@@ -137,6 +181,20 @@ fn limits(range: &impl RangeBounds<u64>) -> (u64, u64) {
         Bound::Unbounded => u64::MAX,
     };
     (start, end)
+}
+
+/// Whether a log still has what it told others to be durable.
+fn check_end(last: Option<LogId>, acknowledged: Option<LogId>) -> io::Result<()> {
+    let Some(acknowledged) = acknowledged else { return Ok(()) };
+    if last.is_some_and(|last| last.index >= acknowledged.index) {
+        return Ok(());
+    }
+    let end = last.map_or_else(|| "holds no entry".to_owned(), |log| format!("ends at {log}"));
+    Err(crate::wire::invalid(&format!(
+        "the log {end}, but entry {acknowledged} was acknowledged: its end is damaged or missing. \
+         Restore the disk, or remove this member from the cluster and add it again with an empty \
+         directory"
+    )))
 }
 
 fn gone() -> io::Error {

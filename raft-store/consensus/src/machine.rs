@@ -24,6 +24,15 @@ pub trait StateMachine: Send + Sync + 'static {
     fn checkpoint(&self, dir: &Path) -> io::Result<()>;
     /// Replaces the state by the copy in `dir`. The caller deletes `dir` afterwards.
     fn install(&self, dir: &Path) -> io::Result<()>;
+    /// How far the state has come, and a hash over everything that led there, never 0; members
+    /// compare them. None when it is not known.
+    fn digest(&self) -> Option<(u64, u64)> {
+        None
+    }
+    /// The hash as it was at a position a little while ago.
+    fn digest_at(&self, _index: u64) -> Option<u64> {
+        None
+    }
 }
 
 /// One committed entry of the log.
@@ -54,4 +63,9 @@ pub enum Payload {
 pub trait LeaderService: Send + Sync + 'static {
     /// Runs on the member that leads; [`Error::NotLeader`] makes the caller look again.
     async fn call(&self, request: Bytes) -> Result<Bytes, Error>;
+    /// Answers [`Handle::ask_member`](crate::Handle::ask_member): runs on that very member,
+    /// whether it leads or not.
+    async fn ask(&self, _request: Bytes) -> Result<Bytes, Error> {
+        Err(Error::Remote("a question that this member does not know".to_owned()))
+    }
 }

@@ -175,7 +175,7 @@ impl Inner {
     }
 
     /// Whether a follower's log is about as long as this leader's.
-    fn in_sync(&self, id: u64) -> bool {
+    pub(crate) fn in_sync(&self, id: u64) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let matched = metrics.replication.as_ref().and_then(|all| all.get(&id).copied().flatten());
@@ -183,7 +183,7 @@ impl Inner {
         matched.is_some_and(|log| log.index + IN_SYNC >= last)
     }
 
-    async fn transfer_here(&self, to: u64) -> Result<(), Error> {
+    pub(crate) async fn transfer_here(&self, to: u64) -> Result<(), Error> {
         let voters: Vec<u64> = self.membership().voter_ids().collect();
         if !voters.contains(&to) {
             return Err(Error::Membership("bad leader transferee".to_owned()));

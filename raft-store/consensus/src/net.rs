@@ -35,6 +35,10 @@ use link::{Link, Links, Path};
 
 /// Time to open a stream to a member that may need a new connection first.
 const SETUP: Duration = Duration::from_secs(1);
+/// Attempts to go on with a snapshot without any progress.
+const SNAPSHOT_RETRIES: u32 = 50;
+/// Pause before each.
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(200);
 /// Pauses between attempts to reach a member that is away.
 const BACKOFF_MS: [u64; 5] = [10, 20, 50, 100, 200];
 
@@ -187,30 +191,61 @@ impl NetSnapshot<TypeConfig> for Network {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let Snapshot { meta, snapshot: checkpoint } = snapshot;
         let state = wire::applied_state(meta.last_log_id.as_ref(), &meta.last_membership);
-        let start = pb::SnapshotStart { vote: Some(wire::vote(&vote)), state: Some(state) };
-        let (chunks, queue) = mpsc::channel(snapshot::READ_AHEAD);
-        let reading = blocking(move || snapshot::read_chunks(&checkpoint, start, &chunks));
-        let mut client = self.client(Path::Snapshot);
-        let request = self.link.request(ReceiverStream::new(queue));
-        let sending = async move {
-            let (read, answer) = tokio::join!(reading, client.install_snapshot(request));
-            (read, answer)
-        };
-        let (read, answer) = tokio::select! {
-            done = sending => done,
+        let id = rand::random::<u64>().max(1);
+        let start = pb::SnapshotStart { vote: Some(wire::vote(&vote)), state: Some(state), id };
+        let sending = self.send_snapshot(Arc::new(checkpoint), start);
+        let answer = tokio::select! {
+            answer = sending => answer?,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
-        match (read, answer) {
-            (Ok(()), Ok(response)) => {
-                let vote = wire::to_vote(response.into_inner().vote);
-                let vote = vote.map_err(|error| StreamingError::Network(network(&error)))?;
-                Ok(SnapshotResponse::new(vote))
+        let vote = wire::to_vote(answer.vote);
+        let vote = vote.map_err(|error| StreamingError::Network(network(&error)))?;
+        Ok(SnapshotResponse::new(vote))
+    }
+}
+
+impl Network {
+    /// Sends a copy of the state; when the connection breaks, the rest of it over a new one.
+    async fn send_snapshot(
+        &self,
+        checkpoint: Arc<Checkpoint>,
+        start: pb::SnapshotStart,
+    ) -> Result<pb::SnapshotResponse, StreamingError<TypeConfig>> {
+        let mut failures = 0;
+        let mut have = (0, 0);
+        loop {
+            let (chunks, queue) = mpsc::channel(snapshot::READ_AHEAD);
+            let (copy, first) = (checkpoint.clone(), start.clone());
+            let reading = blocking(move || snapshot::read_chunks(&copy, first, have, &chunks));
+            let mut client = self.client(Path::Snapshot);
+            let request = self.link.request(ReceiverStream::new(queue));
+            let (read, answer) = tokio::join!(reading, client.install_snapshot(request));
+            read.map_err(|error| StreamingError::Network(network(&error)))?;
+            let status = match answer {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            let error = match rpc_error(&status) {
+                RPCError::Unreachable(error) if failures < SNAPSHOT_RETRIES => error,
+                RPCError::Unreachable(error) => return Err(StreamingError::Unreachable(error)),
+                error => return Err(StreamingError::Network(NetworkError::new(&error))),
+            };
+            tracing::info!(%error, "snapshot stream has broken");
+            let before = have;
+            while failures < SNAPSHOT_RETRIES {
+                failures += 1;
+                tokio::time::sleep(SNAPSHOT_PAUSE).await;
+                let request = pb::SnapshotProgressRequest { id: start.id };
+                let asked = client.snapshot_progress(self.link.request(request));
+                if let Ok(Ok(answer)) = tokio::time::timeout(SETUP, asked).await {
+                    let answer = answer.into_inner();
+                    have = (answer.files, answer.offset);
+                    break;
+                }
             }
-            (Err(error), _) => Err(StreamingError::Network(network(&error))),
-            (Ok(()), Err(status)) => match rpc_error(&status) {
-                RPCError::Unreachable(error) => Err(StreamingError::Unreachable(error)),
-                error => Err(StreamingError::Network(NetworkError::new(&error))),
-            },
+            if have > before {
+                failures = 0;
+            }
         }
     }
 }

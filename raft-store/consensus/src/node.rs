@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    Config, Error, Handle, Initial, LeaderService, StateMachine,
+    Config, Divergence, Error, Handle, Initial, LeaderService, StateMachine,
     adapter::{Adapter, blocking},
     compaction, config,
     forward::Forwarder,
@@ -36,7 +36,12 @@ use crate::{
         link::{Identity, Links},
         service,
     },
+    pacemaker::{self, Pace},
+    pulse,
     reads::{self, Reads},
+    removal::Removed,
+    seed,
+    snapshot::Partial,
     types::{Applied, Membership, Node, Raft},
     view::{self, View},
 };
@@ -70,8 +75,15 @@ pub(crate) struct Inner {
     pub(crate) hastened: AtomicBool,
     /// Ends every task of this member.
     pub(crate) stop: Shutdown,
-    machine: Arc<dyn StateMachine>,
-    log: LogStore,
+    pub(crate) machine: Arc<dyn StateMachine>,
+    pub(crate) log: LogStore,
+    /// How regularly the leader speaks.
+    pub(crate) pace: Pace,
+    pub(crate) heartbeat: Duration,
+    pub(crate) election: Duration,
+    pub(crate) divergence: watch::Sender<Option<Divergence>>,
+    pub(crate) removed: Removed,
+    pub(crate) partial: Mutex<Option<Partial>>,
     scratch: PathBuf,
     incoming: AtomicU64,
     /// Whether the end is wanted.
@@ -120,10 +132,13 @@ pub async fn start_on(
     let (server_tls, client_tls) = load_tls(&config)?;
     let scratch = prepare_directory(&config)?;
     let log_dir = config.data_dir.join("log");
-    let log = LogStore::open(&log_dir)
+    let mut log = LogStore::open(&log_dir, config.faults.clone())
         .await
         .map_err(|source| Error::io(format!("opening the log {}", log_dir.display()), source))?;
     let identity = Arc::new(load_identity(&config, &log).await?);
+    if config.force_new_cluster {
+        seed::stand_alone(&config, &mut log).await?;
+    }
     let links = Arc::new(Links::new(identity.clone(), client_tls));
     let (applied_in, applied) = watch::channel(Applied::default());
     let running = Arc::new(AtomicBool::new(false));
@@ -135,6 +150,8 @@ pub async fn start_on(
     running.store(true, Ordering::Release);
     form_cluster(&config, &raft).await?;
 
+    let removed = Removed::load(&log)
+        .map_err(|source| Error::io("reading which members were removed", source))?;
     let (view_in, view) = watch::channel(View::of(&raft));
     let (leader_in, leader) = watch::channel(view.borrow().leader);
     let (reads, readers) = Reads::new();
@@ -151,6 +168,12 @@ pub async fn start_on(
         peer_down: broadcast::Sender::new(DEATHS),
         outcome: watch::Sender::new(None),
         service,
+        pace: Pace::default(),
+        heartbeat: config.heartbeat,
+        election: config.election,
+        divergence: watch::Sender::new(None),
+        removed,
+        partial: Mutex::new(None),
         keep_entries: config.keep_entries,
         started: Instant::now(),
         hastened: AtomicBool::new(false),
@@ -169,6 +192,8 @@ pub async fn start_on(
     let reading = reads::run(inner.clone(), readers);
     let guard = stop.clone();
     stdx::task::spawn("consensus-reads", async move { guard.guard(reading).await });
+    stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
+    stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
     stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
     stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
     let ending = inner.clone();
@@ -292,7 +317,7 @@ fn prepare_directory(config: &Config) -> Result<PathBuf, Error> {
 }
 
 /// Who this data belongs to; says so in fresh data.
-async fn load_identity(config: &Config, log: &LogStore) -> Result<Identity, Error> {
+pub(crate) async fn load_identity(config: &Config, log: &LogStore) -> Result<Identity, Error> {
     let failed = |source| Error::io("reading the member's identity", source);
     if let Some(note) = log.note(IDENTITY).map_err(failed)? {
         let (id, cluster) = parse_identity(&note)
@@ -328,16 +353,19 @@ fn parse_identity(note: &[u8]) -> Option<(u64, u64)> {
     Some((u64::from_be_bytes(*id), u64::from_be_bytes(*cluster)))
 }
 
-/// A follower first waits out the lease on the leader, then its own random timeout: together
-/// they are the election timeout.
+/// What happens when nothing tells that the leader is gone, and nothing of this crate's own finds
+/// out: a follower waits out the lease on the leader, then its own random timeout. Both are
+/// generous, because the [`pacemaker`] sees a lost host earlier, and a leader that does not hear
+/// from a majority for as long as the lease takes no writes any more.
 fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let election = millis(config.election);
     let raft = openraft::Config {
         cluster_name: config.cluster_token.clone(),
         heartbeat_interval: millis(config.heartbeat),
-        election_timeout_min: election * 2 / 5,
-        election_timeout_max: election * 3 / 5,
+        election_timeout_min: election,
+        election_timeout_max: election * 3 / 2,
+        quorum_loss_probe_interval: Some(election * 3),
         enable_pre_vote: Some(true),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: config.keep_entries,
@@ -356,12 +384,16 @@ async fn form_cluster(config: &Config, raft: &Raft) -> Result<(), Error> {
     if formed || config.state == Initial::Existing {
         return Ok(());
     }
+    raft.initialize(first_voters(config)).await.map_err(|error| fatal(error.to_string()))
+}
+
+/// The members that form a cluster.
+pub(crate) fn first_voters(config: &Config) -> BTreeMap<u64, Node> {
     let voters = config.initial.iter().filter(|member| !member.learner);
-    let nodes: BTreeMap<u64, Node> = voters
+    voters
         .map(|member| {
             let (name, peer_urls) = (member.name.clone(), member.peer_urls.clone());
             (member.id, Node { name, peer_urls, auto_promote: false })
         })
-        .collect();
-    raft.initialize(nodes).await.map_err(|error| fatal(error.to_string()))
+        .collect()
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Component, Path, PathBuf},
 };
 
@@ -50,10 +50,12 @@ impl Drop for Checkpoint {
     }
 }
 
-/// Reads a copy into messages; blocks. Ends early when the receiver is gone.
+/// Reads a copy into messages, less what the receiver has already (whole files, and bytes of the
+/// next); blocks. Ends early when the receiver is gone.
 pub(crate) fn read_chunks(
     checkpoint: &Checkpoint,
     start: pb::SnapshotStart,
+    have: (u64, u64),
     out: &mpsc::Sender<pb::SnapshotChunk>,
 ) -> io::Result<()> {
     let dir = checkpoint.dir().ok_or_else(|| io::Error::other("a snapshot without files"))?;
@@ -61,9 +63,16 @@ pub(crate) fn read_chunks(
         return Ok(());
     }
     let mut end = pb::SnapshotEnd::default();
-    for name in file_names(dir)? {
+    for (at, name) in file_names(dir)?.into_iter().enumerate() {
         let mut file = File::open(dir.join(&name))?;
-        let mut offset = 0;
+        let place = u64::try_from(at).map_err(io::Error::other)?;
+        if place < have.0 {
+            end.files += 1;
+            end.bytes += file.metadata()?.len();
+            continue;
+        }
+        let mut offset = if place == have.0 { have.1 } else { 0 };
+        file.seek(SeekFrom::Start(offset))?;
         loop {
             let data = read_up_to(&mut file, CHUNK)?;
             let last = data.len() < CHUNK;
@@ -117,6 +126,13 @@ fn file_names(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// What came of a snapshot whose stream has broken.
+pub(crate) struct Partial {
+    /// Of the sender's copy.
+    pub(crate) id: u64,
+    pub(crate) receiver: Receiver,
+}
+
 /// Writes received chunks into a directory; every call blocks.
 pub(crate) struct Receiver {
     checkpoint: Checkpoint,
@@ -129,6 +145,11 @@ impl Receiver {
         fs::create_dir_all(&dir)?;
         let total = pb::SnapshotEnd::default();
         Ok(Self { checkpoint: Checkpoint::at(dir), file: None, total })
+    }
+
+    /// Whole files received, and bytes of the next.
+    pub(crate) fn position(&self) -> (u64, u64) {
+        (self.total.files, self.file.as_ref().map_or(0, |(_, _, offset)| *offset))
     }
 
     pub(crate) fn write(&mut self, chunk: &pb::SnapshotData) -> io::Result<()> {

@@ -35,3 +35,14 @@ pub enum Role {
     /// Only listens.
     Learner,
 }
+
+/// What comparing hashes of members' states has shown. It never becomes better again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Divergence {
+    /// This member's state differs from a majority's: what it serves is wrong.
+    Here,
+    /// These members' states differ from the one that a majority has.
+    Elsewhere(Vec<u64>),
+    /// These members' states differ from the one here, and no majority is known to be equal.
+    Split(Vec<u64>),
+}

@@ -1,6 +1,7 @@
 //! Members of one cluster in one process, over real sockets with TLS and logs on disk.
 
 mod cluster;
+mod durability;
 
 use std::{collections::BTreeSet, time::Duration};
 

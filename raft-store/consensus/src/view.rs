@@ -35,6 +35,7 @@ pub(crate) struct Senders {
 pub(crate) async fn follow(inner: Arc<Inner>, senders: Senders) {
     let mut metrics = inner.raft.metrics();
     let mut members = None;
+    let mut settled = None;
     loop {
         let failure = {
             let now = metrics.borrow_and_update();
@@ -58,6 +59,11 @@ pub(crate) async fn follow(inner: Arc<Inner>, senders: Senders) {
             if members.as_ref() != Some(&now.membership_config) {
                 members = Some(now.membership_config.clone());
                 inner.reconcile_peers(now.membership_config.membership());
+            }
+            let at = *now.membership_config.log_id();
+            if at != settled && at <= now.local_committed {
+                settled = at;
+                inner.note_removed(now.membership_config.membership());
             }
             now.running_state.as_ref().err().map(ToString::to_string)
         };

@@ -44,3 +44,7 @@ pub mod health {
 pub mod peer {
     tonic::include_proto!("trireme.peer");
 }
+
+/// All of the above as an encoded `google.protobuf.FileDescriptorSet`, for those who learn the
+/// messages at run time: reflection and the JSON gateway.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

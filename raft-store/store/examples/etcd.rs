@@ -12,7 +12,7 @@ use stdx::{
     Shutdown,
     tls::{ClientAuth, ServerTls},
 };
-use store::{Config, Initial, Serving};
+use store::{Address, Config, Initial, Listen, Serves, Serving};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -114,9 +114,12 @@ fn config(flags: &HashMap<String, String>) -> Result<Config> {
         token: flag("initial-cluster-token", "etcd-cluster"),
         heartbeat: millis("heartbeat-interval", defaults.heartbeat)?,
         election: millis("election-timeout", defaults.election)?,
-        listen_client: addresses(&clients)?,
+        listen_client: places(&clients)?,
         client_urls: urls(&flag("advertise-client-urls", &clients)),
         client_tls: tls,
+        auth_token: flag("auth-token", store::DEFAULT_AUTH_TOKEN),
+        auth_token_ttl: Duration::from_secs(flag("auth-token-ttl", "300").parse()?),
+        bcrypt_cost: flag("bcrypt-cost", "10").parse()?,
         quota_bytes: flag("quota-backend-bytes", "0").parse()?,
         progress_interval: seconds(&flag("watch-progress-notify-interval", "600s"))?,
         ..defaults
@@ -125,6 +128,17 @@ fn config(flags: &HashMap<String, String>) -> Result<Config> {
 
 fn urls(list: &str) -> Vec<String> {
     list.split(',').map(ToOwned::to_owned).collect()
+}
+
+/// Where to listen, with TLS where the URL says so.
+fn places(list: &str) -> Result<Vec<Listen>> {
+    let all = addresses(list)?.into_iter().zip(list.split(','));
+    let place = |(address, url): (SocketAddr, &str)| Listen {
+        address: Address::Tcp(address),
+        secure: url.starts_with("https"),
+        serves: Serves::All,
+    };
+    Ok(all.map(place).collect())
 }
 
 fn addresses(list: &str) -> Result<Vec<SocketAddr>> {

@@ -10,6 +10,7 @@ use proto::membershippb::ClusterMemberAttrSetRequest;
 
 use crate::{
     Error,
+    auth::{self, Identity, TokenChange},
     propose::Applied,
     request,
     state::{
@@ -27,18 +28,44 @@ pub(crate) enum LeaseChange {
     Revoked(i64),
 }
 
-/// Does what an entry says. `answered` tells whether anybody here waits for the answer.
+/// What the log did beside the state, for what this member keeps of it.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// For the leader's clocks.
+    pub(crate) leases: Vec<LeaseChange>,
+    /// For this member's tokens.
+    pub(crate) tokens: Vec<TokenChange>,
+}
+
+/// An entry on its way into the state.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// What it says.
+    pub(crate) request: InternalRaftRequest,
+    /// Where it lies in the log.
+    pub(crate) index: u64,
+    /// Whether anybody here waits for the answer.
+    pub(crate) is_answered: bool,
+}
+
+/// Does what an entry says.
 pub(crate) fn apply(
     writer: &mut Writer<'_>,
-    request: InternalRaftRequest,
-    answered: bool,
-    leases: &mut Vec<LeaseChange>,
+    incoming: Incoming,
+    effects: &mut Effects,
 ) -> Result<Applied, Failure> {
+    let Incoming { request, index, is_answered } = incoming;
+    let who = Identity::of(request.header.as_ref());
+    if auth::needs_admin(&request) {
+        writer.state.auth.read().check_admin(&who).map_err(Error::from)?;
+    }
     refuse(writer, &request)?;
+    check(writer, &who, &request)?;
+    let leases = &mut effects.leases;
     let applied = if let Some(put) = request.put {
         Applied::Put(writer.put(put)?)
     } else if let Some(txn) = request.txn {
-        Applied::Txn(writer.txn(txn, answered)?)
+        Applied::Txn(writer.txn(txn, is_answered)?)
     } else if let Some(delete) = request.delete_range {
         Applied::DeleteRange(writer.delete_range(&delete)?)
     } else if let Some(grant) = request.lease_grant {
@@ -61,10 +88,20 @@ pub(crate) fn apply(
         name_member(writer, attributes);
         Applied::Done
     } else {
-        Applied::Done
+        let tokens = &mut effects.tokens;
+        auth::apply(writer, &request, index, tokens).map_err(Error::from)?
     };
     writer.finish();
     Ok(applied)
+}
+
+/// What users and roles forbid.
+fn check(writer: &Writer<'_>, who: &Identity, request: &InternalRaftRequest) -> Result<(), Error> {
+    let auth = writer.state.auth.read();
+    if !auth.is_enabled() {
+        return Ok(());
+    }
+    Ok(auth::check_entry(&auth, &writer.state.leases.read(), who, request)?)
 }
 
 /// What alarms forbid.

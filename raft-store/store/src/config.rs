@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use consensus::{Initial, Member, PeerTls};
-use stdx::tls::ServerTls;
+use consensus::{Faults, Initial, Member, PeerTls};
+use stdx::tls::{Limits, ServerTls};
+
+use crate::{AutoCompaction, Listen};
 
 /// Largest request, in bytes, when nobody says otherwise.
 pub const DEFAULT_MAX_REQUEST_BYTES: usize = 3 << 19;
@@ -17,6 +19,13 @@ pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
 pub const DEFAULT_RING_BYTES: usize = 32 << 20;
 /// Memory for newest values, when nobody says otherwise.
 pub const DEFAULT_CACHE_BYTES: usize = 64 << 20;
+
+/// Kind of tokens when nobody says otherwise.
+pub const DEFAULT_AUTH_TOKEN: &str = "simple";
+/// How long an unused simple token lives when nobody says otherwise.
+pub const DEFAULT_AUTH_TOKEN_TTL: Duration = Duration::from_secs(300);
+/// Cost of hashing a password when nobody says otherwise.
+pub const DEFAULT_BCRYPT_COST: u32 = 10;
 
 /// One member's settings.
 #[derive(Debug, Clone)]
@@ -44,11 +53,13 @@ pub struct Config {
     /// Log entries kept for members that lag.
     pub keep_entries: u64,
     /// Where to serve the etcd API.
-    pub listen_client: Vec<SocketAddr>,
+    pub listen_client: Vec<Listen>,
     /// Where clients find this member.
     pub client_urls: Vec<String>,
     /// Certificates towards clients; `None` is plain text.
     pub client_tls: Option<ServerTls>,
+    /// What clients' TLS may not be.
+    pub client_tls_limits: Limits,
     /// Database size from which on writes are refused; 0 is the default, less is no limit.
     pub quota_bytes: i64,
     /// Largest request in bytes.
@@ -61,6 +72,28 @@ pub struct Config {
     pub ring_bytes: usize,
     /// Memory for newest values.
     pub cache_bytes: usize,
+    /// Kind of tokens: `simple`, or `jwt` with its options, as etcd writes them.
+    pub auth_token: String,
+    /// How long an unused simple token lives.
+    pub auth_token_ttl: Duration,
+    /// Cost of hashing a password: 4 to 31.
+    pub bcrypt_cost: u32,
+    /// Which history goes by itself.
+    pub auto_compaction: AutoCompaction,
+    /// How often the remaining time of leases that nobody renews is written down; `None` is never.
+    pub lease_checkpoints: Option<Duration>,
+    /// Whether this member, the last of its cluster, goes on alone with what it has.
+    pub force_new_cluster: bool,
+    /// Whether to compare all data with other members before serving anybody.
+    pub initial_corrupt_check: bool,
+    /// How often the leader compares all members' data; `None` is never.
+    pub corrupt_check_time: Option<Duration>,
+    /// How often it compares what a compaction has left; `None` is never.
+    pub compact_hash_check: Option<Duration>,
+    /// Bytes that must stay free on the disk; `None` is 64 MiB, or an eighth of a small disk.
+    pub min_free_bytes: Option<u64>,
+    /// What a test does to the log's disk.
+    pub faults: Faults,
 }
 
 impl Config {
@@ -83,12 +116,24 @@ impl Config {
             listen_client: Vec::new(),
             client_urls: Vec::new(),
             client_tls: None,
+            client_tls_limits: Limits::default(),
             quota_bytes: 0,
             max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
             max_txn_ops: DEFAULT_MAX_TXN_OPS,
             progress_interval: DEFAULT_PROGRESS_INTERVAL,
             ring_bytes: DEFAULT_RING_BYTES,
             cache_bytes: DEFAULT_CACHE_BYTES,
+            auth_token: DEFAULT_AUTH_TOKEN.to_owned(),
+            auth_token_ttl: DEFAULT_AUTH_TOKEN_TTL,
+            bcrypt_cost: DEFAULT_BCRYPT_COST,
+            auto_compaction: AutoCompaction::Off,
+            lease_checkpoints: None,
+            force_new_cluster: false,
+            initial_corrupt_check: false,
+            corrupt_check_time: None,
+            compact_hash_check: None,
+            min_free_bytes: None,
+            faults: Faults::default(),
         }
     }
 
@@ -130,6 +175,8 @@ impl Config {
             election: self.election,
             cluster_token: self.token.clone(),
             keep_entries: self.keep_entries,
+            force_new_cluster: self.force_new_cluster,
+            faults: self.faults.clone(),
             ..consensus::Config::new(self.id(), &self.name, dir, self.listen_peer)
         }
     }

@@ -2,6 +2,8 @@
 
 use tonic::{Code, Status};
 
+use crate::AuthError;
+
 /// A failure of the store. `Display` is the text that a gRPC client gets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -110,6 +112,9 @@ pub enum Error {
     /// This member's state is too far behind.
     #[error("etcdserver: request timed out, waiting for the applied index took too long")]
     TimeoutApplied,
+    /// Users and roles stand against it.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// Something that etcd has no word for.
     #[error("{0}")]
     Internal(String),
@@ -153,6 +158,7 @@ impl Error {
             | Self::Stopped
             | Self::Timeout
             | Self::TimeoutApplied => Code::Unavailable,
+            Self::Auth(error) => error.code(),
             Self::Internal(_) | Self::Start(_) => Code::Unknown,
         }
     }

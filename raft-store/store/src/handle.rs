@@ -7,21 +7,26 @@ use proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeRequest,
     DeleteRangeResponse, InternalRaftRequest, LeaseGrantResponse, LeaseTimeToLiveResponse, Member,
     PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
+    alarm_request::AlarmAction,
 };
 use tokio::sync::{broadcast, watch};
 
 use crate::{
     Error, WatchSpec, Watcher,
+    auth::{self, Access, Caller, Identity},
+    members,
     node::Inner,
     propose::Applied,
     request::{self, Limits},
-    state::read,
+    state::{State, read},
 };
 
-/// A running member of the store. Cloning shares it.
+/// A running member of the store. Cloning shares it. Whoever starts a member may do everything
+/// with it; the client ports hand out handles that are subject to users and roles.
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) caller: Caller,
 }
 
 impl Handle {
@@ -32,7 +37,11 @@ impl Handle {
         if !request.serializable {
             self.inner.wait_read().await?;
         }
-        let mut response = self.inner.state().read(|state| read::range(state, &request))?;
+        let check = |state: &State, who: &Identity| {
+            let auth = state.auth.read();
+            auth.check_keys(who, Access::Read, &request.key, &request.range_end)
+        };
+        let mut response = self.read(check, |state| read::range(state, &request)).await?;
         self.inner.fill(&mut response.header);
         Ok(response)
     }
@@ -42,7 +51,7 @@ impl Handle {
         request::check_put(&request)?;
         self.inner.check_space(request::put_cost(&request)).await?;
         let request = InternalRaftRequest { put: Some(request), ..Default::default() };
-        let Applied::Put(mut response) = self.inner.propose(request).await? else {
+        let Applied::Put(mut response) = self.propose(request).await? else {
             return Err(odd_answer());
         };
         self.inner.fill(&mut response.header);
@@ -56,7 +65,7 @@ impl Handle {
     ) -> Result<DeleteRangeResponse, Error> {
         request::check_delete(&request)?;
         let request = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
-        let Applied::DeleteRange(mut response) = self.inner.propose(request).await? else {
+        let Applied::DeleteRange(mut response) = self.propose(request).await? else {
             return Err(odd_answer());
         };
         self.inner.fill(&mut response.header);
@@ -73,11 +82,14 @@ impl Handle {
             if !request::is_serializable(&request) {
                 self.inner.wait_read().await?;
             }
-            self.inner.state().read(|state| read::txn(state, &request))?
+            let check = |state: &State, who: &Identity| {
+                auth::check_txn(&state.auth.read(), &state.leases.read(), who, &request)
+            };
+            self.read(check, |state| read::txn(state, &request)).await?
         } else {
             self.inner.check_space(request::txn_cost(&request)).await?;
             let request = InternalRaftRequest { txn: Some(request), ..Default::default() };
-            match self.inner.propose(request).await? {
+            match self.propose(request).await? {
                 Applied::Txn(response) => response,
                 _ => return Err(odd_answer()),
             }
@@ -89,9 +101,10 @@ impl Handle {
     /// Forgets what was before a revision. With `physical`, waits until it is gone from this
     /// member's disk.
     pub async fn compact(&self, request: CompactionRequest) -> Result<CompactionResponse, Error> {
+        self.check_admin().await?;
         let (revision, physical) = (request.revision, request.physical);
         let request = InternalRaftRequest { compaction: Some(request), ..Default::default() };
-        let Applied::Compaction(mut response) = self.inner.propose(request).await? else {
+        let Applied::Compaction(mut response) = self.propose(request).await? else {
             return Err(odd_answer());
         };
         if physical {
@@ -103,17 +116,20 @@ impl Handle {
 
     /// Begins a lease of so many seconds; id 0 lets the store choose one.
     pub async fn lease_grant(&self, ttl: i64, id: i64) -> Result<LeaseGrantResponse, Error> {
-        self.inner.lease_grant(ttl, id).await
+        let who = self.identify_user().await?;
+        self.inner.lease_grant(&who, ttl, id).await
     }
 
     /// Ends a lease and deletes its keys.
     pub async fn lease_revoke(&self, id: i64) -> Result<(), Error> {
-        self.inner.lease_revoke(id).await
+        let who = self.identify_user().await?;
+        self.inner.lease_revoke(&who, id).await
     }
 
     /// Renews a lease; answers with the seconds it now has, and [`Error::LeaseNotFound`] when
     /// there is none.
     pub async fn lease_keep_alive(&self, id: i64) -> Result<i64, Error> {
+        self.check_lease(Access::Write, id).await?;
         self.inner.lease_keep_alive(id).await
     }
 
@@ -123,7 +139,15 @@ impl Handle {
         id: i64,
         keys: bool,
     ) -> Result<LeaseTimeToLiveResponse, Error> {
-        self.inner.lease_time_to_live(id, keys).await
+        let who = match keys {
+            true => self.check_lease(Access::Read, id).await?,
+            false => self.identify_user().await?,
+        };
+        let response = self.inner.lease_time_to_live(id, keys).await?;
+        if keys {
+            who.check_same(self.inner.state().load().auth.read().revision())?;
+        }
+        Ok(response)
     }
 
     /// All leases, as this member knows them.
@@ -133,6 +157,10 @@ impl Handle {
 
     /// Raises, lowers or lists alarms.
     pub async fn alarm(&self, request: AlarmRequest) -> Result<AlarmResponse, Error> {
+        match request.action() {
+            AlarmAction::Get => drop(self.identify_user().await?),
+            _ => self.check_admin().await?,
+        }
         self.inner.alarm(request).await
     }
 
@@ -185,31 +213,41 @@ impl Handle {
 
     /// All members; `linearizable` waits for what was decided before.
     pub async fn member_list(&self, linearizable: bool) -> Result<Vec<Member>, Error> {
-        self.inner.member_list(linearizable).await
+        if linearizable {
+            self.inner.wait_read().await?;
+        }
+        self.identify_user().await?;
+        Ok(self.inner.members())
     }
 
     /// Adds a member by its peer URLs.
     pub async fn member_add(&self, urls: Vec<String>, learner: bool) -> Result<Member, Error> {
+        members::check_urls(&urls)?;
+        self.check_admin().await?;
         self.inner.member_add(urls, learner).await
     }
 
     /// Removes a member for ever.
     pub async fn member_remove(&self, id: u64) -> Result<(), Error> {
+        self.check_admin().await?;
         self.inner.member_remove(id).await
     }
 
     /// Gives a learner its vote.
     pub async fn member_promote(&self, id: u64) -> Result<(), Error> {
+        self.check_admin().await?;
         self.inner.member_promote(id).await
     }
 
     /// Changes a member's peer URLs.
     pub async fn member_update(&self, id: u64, urls: Vec<String>) -> Result<(), Error> {
+        self.check_admin().await?;
         self.inner.member_update(id, urls).await
     }
 
     /// Hands leadership to another voter; only the leader can.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), Error> {
+        self.check_admin().await?;
         if !self.inner.consensus.is_leader() {
             return Err(Error::NotLeader);
         }

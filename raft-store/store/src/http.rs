@@ -1,6 +1,8 @@
 //! What a client port answers to plain HTTP: whether this member is well, which version it is,
 //! and its metrics.
 
+use std::sync::atomic::Ordering;
+
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use proto::etcdserverpb::{AlarmType, RangeRequest};
 use stdx::serve::{Body, full};
@@ -19,14 +21,15 @@ pub(crate) async fn answer<B>(handle: &Handle, request: &Request<B>) -> Response
         "/readyz" => checks(handle, &query, READY).await,
         "/version" => {
             let (major, _) = VERSION.rsplit_once('.').unwrap_or((VERSION, ""));
-            json(
-                StatusCode::OK,
-                &serde_json::json!({
-                    "etcdserver": VERSION,
-                    "etcdcluster": format!("{major}.0"),
-                    "storage": format!("{major}.0"),
-                }),
-            )
+            let cluster = format!("{major}.0");
+            let version = format!(
+                "{{\"etcdserver\":\"{VERSION}\",\"etcdcluster\":\"{cluster}\",\
+                 \"storage\":\"{cluster}\"}}"
+            );
+            let mut response = text(StatusCode::OK, version);
+            let kind = http::HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
         }
         "/metrics" => {
             let mut response = text(StatusCode::OK, metrics::text(&handle.inner));
@@ -39,10 +42,15 @@ pub(crate) async fn answer<B>(handle: &Handle, request: &Request<B>) -> Response
             let ready = path.strip_prefix("/readyz/").filter(|name| READY.contains(name));
             match live.or(ready) {
                 Some(name) => checks(handle, &query, &[name]).await,
-                None => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
+                None => not_found(),
             }
         }
     }
+}
+
+/// Nothing is there.
+pub(crate) fn not_found() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned())
 }
 
 const LIVE: &[&str] = &["serializable_read"];
@@ -76,8 +84,12 @@ impl Query {
 async fn health(handle: &Handle, query: &Query) -> Response<Body> {
     let reason = unhealthy(handle, query).await;
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let metrics = &handle.inner.metrics;
+    let counter = if reason.is_none() { &metrics.well } else { &metrics.unwell };
+    counter.fetch_add(1, Ordering::Relaxed);
     let health = if reason.is_none() { "true" } else { "false" };
-    json(status, &serde_json::json!({ "health": health, "reason": reason.unwrap_or_default() }))
+    let reason = serde_json::Value::from(reason.unwrap_or_default());
+    text(status, format!("{{\"health\":\"{health}\",\"reason\":{reason}}}"))
 }
 
 async fn unhealthy(handle: &Handle, query: &Query) -> Option<String> {
@@ -88,7 +100,7 @@ async fn unhealthy(handle: &Handle, query: &Query) -> Option<String> {
             return Some(format!("ALARM {name}"));
         }
     }
-    if handle.leader().borrow().is_none() {
+    if !handle.inner.has_leader() {
         return Some("RAFT NO LEADER".to_owned());
     }
     match read(handle, query.is_serializable).await {
@@ -147,15 +159,10 @@ async fn check(handle: &Handle, name: &str) -> Result<(), String> {
     }
 }
 
-fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
-    let mut response = text(status, value.to_string());
-    let kind = http::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-}
-
 fn text(status: StatusCode, text: String) -> Response<Body> {
     let mut response = Response::new(full(text));
     *response.status_mut() = status;
+    let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }

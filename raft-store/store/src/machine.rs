@@ -4,7 +4,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -16,13 +19,14 @@ use tokio::sync::watch;
 
 use crate::{
     Config, Error, WatchSpec, Watcher,
-    apply::{self, LeaseChange},
+    apply::{self, Effects, Incoming},
+    auth::{TokenChange, Tokens},
     lease::Lessor,
     propose::{Applied, Pending, Waiter, answer},
     state::{
         Cell, State,
         disk::Disk,
-        key_kind::APPLIED,
+        key_kind::{APPLIED, FENCED},
         sweep,
         write::{Failure, Writer},
     },
@@ -35,6 +39,7 @@ pub(crate) struct Machine {
     pub(crate) hub: Arc<Hub>,
     pub(crate) pending: Pending,
     pub(crate) lessor: Arc<Lessor>,
+    pub(crate) tokens: Tokens,
     /// Where states lie.
     root: PathBuf,
     cache_bytes: usize,
@@ -44,23 +49,31 @@ pub(crate) struct Machine {
     compacted: watch::Sender<i64>,
     /// The revision up to which the disk is swept.
     swept: watch::Sender<i64>,
+    /// Whether the state is known to be no copy of the others'.
+    fenced: AtomicBool,
     /// Held while the state is replaced.
     installing: Mutex<()>,
 }
 
 impl Machine {
     /// Opens this member's state; blocks.
-    pub(crate) fn open(config: &Config) -> io::Result<Self> {
+    pub(crate) fn open(config: &Config, tokens: Tokens) -> io::Result<Self> {
         let root = config.data_dir.join("store");
         let state = State::open(&root, config.cache_bytes)?;
         let hub = Arc::new(Hub::new(state.revision(), config.ring_bytes));
         let compacted = watch::Sender::new(state.compacted());
         let swept = watch::Sender::new(state.swept());
+        if state.auth.read().is_enabled() {
+            tokens.follow(vec![TokenChange::Enabled]);
+        }
+        let fenced = AtomicBool::new(state.disk.number(FENCED)?.is_some());
         let cell = Arc::new(Cell::new(state));
         Ok(Self {
+            fenced,
             lessor: Arc::new(Lessor::new(cell.clone())),
             cell,
             hub,
+            tokens,
             pending: Pending::new(),
             root,
             cache_bytes: config.cache_bytes,
@@ -74,6 +87,21 @@ impl Machine {
     /// Follows a range of keys.
     pub(crate) fn watch(&self, spec: WatchSpec) -> Watcher {
         Watcher::new(self.hub.clone(), self.cell.clone(), spec)
+    }
+
+    /// Whether this state is known to be no copy of the others'.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Acquire)
+    }
+
+    /// Notes, for good, that this state is no copy of the others'.
+    pub(crate) fn fence(&self) -> io::Result<()> {
+        self.fenced.store(true, Ordering::Release);
+        let state = self.cell.load();
+        let mut batch = state.disk.batch();
+        batch.put_number(FENCED, 1);
+        state.disk.write(batch)?;
+        state.disk.flush()
     }
 
     /// Waits until a compaction has reached the disk here.
@@ -107,17 +135,24 @@ impl Machine {
     fn apply_one(
         &self,
         writer: &mut Writer<'_>,
-        payload: Bytes,
+        (index, payload): (u64, Bytes),
         done: &mut Done,
     ) -> io::Result<()> {
         let request = InternalRaftRequest::decode(payload).map_err(io::Error::other)?;
         let id = request.header.as_ref().map_or(0, |header| header.id);
         let waiter = self.pending.take(id);
-        let result = match apply::apply(writer, request, waiter.is_some(), &mut done.leases) {
+        let incoming = Incoming { request, index, is_answered: waiter.is_some() };
+        let before = writer.finished().len();
+        let result = match apply::apply(writer, incoming, &mut done.effects) {
             Ok(applied) => Ok(applied),
             Err(Failure::Refused(error)) => Err(error),
             Err(Failure::Disk(error)) => return Err(error),
         };
+        let mut digest = writer.state.digest.lock();
+        let events = writer.finished()[before..].iter().flat_map(|batch| &batch.events);
+        events.for_each(|event| digest.changed(event));
+        digest.took(result.is_ok(), writer.revision());
+        drop(digest);
         if let Some(waiter) = waiter {
             done.answers.push((waiter, result));
         }
@@ -129,7 +164,7 @@ impl Machine {
 #[derive(Default)]
 struct Done {
     answers: Vec<(Waiter, Result<Applied, Error>)>,
-    leases: Vec<LeaseChange>,
+    effects: Effects,
 }
 
 impl StateMachine for Machine {
@@ -144,20 +179,38 @@ impl StateMachine for Machine {
         let mut term = 0;
         for entry in entries {
             term = entry.term;
-            if let Payload::Normal(payload) = entry.payload {
-                self.apply_one(&mut writer, payload, &mut done)?;
+            match entry.payload {
+                Payload::Normal(payload) => {
+                    self.apply_one(&mut writer, (entry.index, payload), &mut done)?;
+                }
+                Payload::Blank => {
+                    let (revision, compacted) = (writer.revision(), writer.compacted());
+                    state.digest.lock().begin(term, revision, compacted);
+                }
+                Payload::Membership(_) => {}
             }
+            state.digest.lock().end(entry.index);
         }
+        state.digest.lock().save(&mut writer.batch);
         let compacted = writer.compacted();
         let batches = writer.commit(&meta)?;
         self.hub.publish(batches);
-        self.lessor.follow(&done.leases);
+        self.lessor.follow(&done.effects.leases);
+        self.tokens.follow(done.effects.tokens);
         for (waiter, result) in done.answers {
             answer(waiter, result);
         }
         self.term.send_if_modified(|old| std::mem::replace(old, term) != term);
         self.compacted.send_if_modified(|old| std::mem::replace(old, compacted) != compacted);
         Ok(())
+    }
+
+    fn digest(&self) -> Option<(u64, u64)> {
+        self.cell.load().digest.lock().newest()
+    }
+
+    fn digest_at(&self, index: u64) -> Option<u64> {
+        self.cell.load().digest.lock().at(index)
     }
 
     fn flushed_meta(&self) -> io::Result<Option<Bytes>> {
@@ -178,6 +231,12 @@ impl StateMachine for Machine {
         let disk = Disk::adopt(&self.root, dir, old.disk.dir())?;
         let state = State::load(disk, self.cache_bytes)?;
         let (revision, compacted) = (state.revision(), state.compacted());
+        // Tokens of users that are skipped over may be void: clients get new ones.
+        let is_enabled = state.auth.read().is_enabled();
+        self.tokens.follow(vec![TokenChange::Disabled]);
+        if is_enabled {
+            self.tokens.follow(vec![TokenChange::Enabled]);
+        }
         old.disk.abandon();
         self.cell.replace(state);
         self.hub.reset(revision);

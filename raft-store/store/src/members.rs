@@ -15,13 +15,6 @@ const RETRY: Duration = Duration::from_millis(200);
 const MAX_LEARNERS: usize = 1;
 
 impl Inner {
-    pub(crate) async fn member_list(&self, linearizable: bool) -> Result<Vec<Member>, Error> {
-        if linearizable {
-            self.wait_read().await?;
-        }
-        Ok(self.members())
-    }
-
     /// All members, as this one knows them.
     pub(crate) fn members(&self) -> Vec<Member> {
         let state = self.state().load();
@@ -46,7 +39,6 @@ impl Inner {
         urls: Vec<String>,
         learner: bool,
     ) -> Result<Member, Error> {
-        check_urls(&urls)?;
         if learner && self.members().iter().filter(|m| m.is_learner).count() >= MAX_LEARNERS {
             return Err(Error::TooManyLearners);
         }
@@ -59,6 +51,9 @@ impl Inner {
     }
 
     pub(crate) async fn member_remove(&self, id: u64) -> Result<(), Error> {
+        if !can_spare(&self.members(), id) {
+            return Err(Error::NotEnoughStarted);
+        }
         self.consensus.remove(id).await?;
         self.wait_read().await
     }
@@ -109,7 +104,19 @@ impl Inner {
     }
 }
 
-fn check_urls(urls: &[String]) -> Result<(), Error> {
+/// Whether, without a voter, those that have started are still a majority. etcd counts a member
+/// as started once it has said its name.
+fn can_spare(members: &[Member], id: u64) -> bool {
+    let is_voter = members.iter().any(|member| member.id == id && !member.is_learner);
+    let others = members.iter().filter(|member| member.id != id && !member.is_learner);
+    let (all, started) = others.fold((0, 0), |(all, started), member| {
+        (all + 1, started + usize::from(!member.name.is_empty()))
+    });
+    !is_voter || started > all / 2
+}
+
+/// Refuses what are no URLs of a member.
+pub(crate) fn check_urls(urls: &[String]) -> Result<(), Error> {
     let is_url = |url: &String| {
         let uri = url.parse::<http::Uri>().ok();
         uri.is_some_and(|uri| {

@@ -7,7 +7,15 @@ use proto::etcdserverpb::ResponseHeader;
 use stdx::Shutdown;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{Config, Error, Handle, lease, machine::Machine, quota::Size, state::Cell};
+use crate::{
+    Config, Error, Handle,
+    auth::{Caller, Passwords, Tokens},
+    lease,
+    machine::Machine,
+    metrics::Metrics,
+    quota::Size,
+    state::Cell,
+};
 
 /// What all parts of a member share.
 pub(crate) struct Inner {
@@ -17,6 +25,8 @@ pub(crate) struct Inner {
     /// Whether this member leads and has applied what came before its term.
     pub(crate) leading: watch::Receiver<bool>,
     pub(crate) size: Size,
+    pub(crate) metrics: Metrics,
+    pub(crate) passwords: Passwords,
     /// Ends what hangs on this member.
     pub(crate) shutdown: Shutdown,
 }
@@ -34,8 +44,9 @@ pub async fn start_on(
     config: Config,
     shutdown: Shutdown,
 ) -> Result<Handle, Error> {
+    let tokens = Tokens::new(&config.auth_token, config.auth_token_ttl)?;
     let opening = config.clone();
-    let machine = tokio::task::spawn_blocking(move || Machine::open(&opening)).await;
+    let machine = tokio::task::spawn_blocking(move || Machine::open(&opening, tokens)).await;
     let machine = match machine {
         Ok(Ok(machine)) => Arc::new(machine),
         Ok(Err(error)) => {
@@ -55,16 +66,25 @@ pub async fn start_on(
     .await?;
     lessor.set_consensus(Some(consensus.clone()));
     let (leading_in, leading) = watch::channel(false);
+    let passwords = Passwords::new(config.bcrypt_cost);
     let inner = Arc::new(Inner {
         config,
         machine,
         consensus,
         leading,
         size: Size::default(),
+        metrics: Metrics::default(),
+        passwords,
         shutdown: Shutdown::new(),
     });
     spawn_tasks(&inner, leading_in);
-    Ok(Handle { inner })
+    if inner.config.initial_corrupt_check
+        && let Err(error) = inner.check_at_start().await
+    {
+        inner.consensus.kill().await;
+        return Err(error);
+    }
+    Ok(Handle { inner, caller: Caller::Process })
 }
 
 fn spawn_tasks(inner: &Arc<Inner>, leading: watch::Sender<bool>) {
@@ -80,8 +100,21 @@ fn spawn_tasks(inner: &Arc<Inner>, leading: watch::Sender<bool>) {
     spawn("store-size", Box::pin(inner.clone().measure()));
     spawn("store-introduce", Box::pin(inner.clone().introduce()));
     spawn("store-leading", Box::pin(inner.clone().follow_leading(leading)));
+    spawn("store-divergence", Box::pin(inner.clone().follow_divergence()));
+    if let Some(every) = inner.config.corrupt_check_time {
+        spawn("store-corruption", Box::pin(inner.clone().check_periodically(every)));
+    }
+    if let Some(every) = inner.config.compact_hash_check {
+        spawn("store-compact-hash", Box::pin(inner.clone().check_compacted(every)));
+    }
     let expiry = lease::run(inner.machine.lessor.clone(), inner.consensus.clone());
     spawn("store-expiry", Box::pin(expiry));
+    spawn("store-compaction", Box::pin(inner.clone().compact_automatically()));
+    if let Some(every) = inner.config.lease_checkpoints {
+        let (lessor, consensus) = (inner.machine.lessor.clone(), inner.consensus.clone());
+        let writing = lease::checkpoints::run(lessor, consensus, every);
+        spawn("store-checkpoints", Box::pin(writing));
+    }
     let closing = inner.clone();
     stdx::task::spawn("store-end", async move {
         if let Err(error) = closing.consensus.closed().await {
@@ -98,6 +131,11 @@ impl Inner {
     /// The state.
     pub(crate) fn state(&self) -> &Cell {
         &self.machine.cell
+    }
+
+    /// Whether somebody leads: a leader without a majority for an election timeout is none.
+    pub(crate) fn has_leader(&self) -> bool {
+        self.consensus.has_leader(self.config.election)
     }
 
     /// Completes an answer's header.
@@ -127,7 +165,8 @@ impl Inner {
         let mut applied = self.machine.term.subscribe();
         let mut counted = None;
         loop {
-            leader.borrow_and_update();
+            let known = *leader.borrow_and_update();
+            self.metrics.see_leader(known);
             let reached = *applied.borrow_and_update();
             let status = self.consensus.status();
             let leads = status.role == Role::Leader && reached == status.term;

@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use proto::etcdserverpb::{
     AlarmResponse, CompactionResponse, DeleteRangeResponse, InternalRaftRequest,
-    LeaseGrantResponse, PutResponse, RequestHeader, TxnResponse,
+    LeaseGrantResponse, PutResponse, TxnResponse,
 };
 use tokio::sync::oneshot;
 
-use crate::{Error, node::Inner};
+use crate::{Error, auth::Identity, node::Inner};
 
 /// Proposals of one member that may wait for their answers.
 const MAX_PENDING: usize = 10_000;
@@ -29,6 +29,11 @@ pub(crate) enum Applied {
     Compaction(CompactionResponse),
     LeaseGrant(LeaseGrantResponse),
     Alarm(AlarmResponse),
+    /// A user was authenticated here in the log, at this auth revision.
+    Authenticated {
+        index: u64,
+        revision: u64,
+    },
     /// Done, and there is nothing to say.
     Done,
 }
@@ -53,6 +58,11 @@ impl Pending {
     /// Takes the waiter for an id, if it is from here.
     pub(crate) fn take(&self, id: u64) -> Option<Waiter> {
         self.waiters.lock().remove(&id)
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiters.lock().len()
     }
 
     /// Fails all: what they wait for may have been skipped.
@@ -95,12 +105,24 @@ impl Drop for Registered<'_> {
 }
 
 impl Inner {
-    /// Puts a request into the log and waits until it is applied here.
+    /// Puts a request of this process into the log and waits until it is applied here.
     pub(crate) async fn propose(&self, request: InternalRaftRequest) -> Result<Applied, Error> {
+        self.propose_as(&Identity::Process, request).await
+    }
+
+    /// Puts a request into the log and waits until it is applied here.
+    pub(crate) async fn propose_as(
+        &self,
+        who: &Identity,
+        request: InternalRaftRequest,
+    ) -> Result<Applied, Error> {
+        if self.machine.is_fenced() {
+            return Err(Error::Corrupt);
+        }
         let pending = &self.machine.pending;
         let (id, mut answered) = pending.register()?;
         let _registered = Registered { pending, id };
-        let payload = encode(request, id);
+        let payload = encode(request, who, id);
         if payload.len() > self.config.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }
@@ -137,7 +159,7 @@ impl Inner {
     }
 }
 
-fn encode(mut request: InternalRaftRequest, id: u64) -> Bytes {
-    request.header = Some(RequestHeader { id, ..RequestHeader::default() });
+fn encode(mut request: InternalRaftRequest, who: &Identity, id: u64) -> Bytes {
+    request.header = Some(who.header(id));
     request.encode_to_vec().into()
 }

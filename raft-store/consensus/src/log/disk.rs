@@ -21,6 +21,8 @@ const PURGED: &str = "purged";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Memory for entries before they become a file.
 const WRITE_BUFFER: usize = 32 << 20;
+/// Bytes of entries read at once when a log is checked.
+const CHECK_BYTES: usize = 4 << 20;
 /// Write-ahead log kept before a flush is forced.
 const WAL_BYTES: u64 = 128 << 20;
 
@@ -54,6 +56,13 @@ impl Disk {
         }
     }
 
+    /// Opens the database to look at it, whether or not another process has it open.
+    pub(super) fn open_read_only(dir: &Path) -> io::Result<Self> {
+        let mut options = options();
+        options.create_if_missing(false);
+        Ok(Self { db: DB::open_for_read_only(&options, dir, false).map_err(failed)? })
+    }
+
     pub(super) fn load(&self) -> io::Result<Saved> {
         let purged = self.log_id(PURGED)?;
         let last = {
@@ -71,8 +80,29 @@ impl Disk {
                 Some(wire::to_vote(Some(vote))?)
             }
         };
+        self.check(purged.map_or(0, |log| log.index + 1), last)?;
         let last = last.max(purged);
         Ok(Saved { vote, committed: self.log_id(COMMITTED)?, purged, last })
+    }
+
+    /// Reads all entries once: a log with damage or a hole in the middle must not be used.
+    fn check(&self, first: u64, last: Option<LogId>) -> io::Result<()> {
+        let Some(last) = last else { return Ok(()) };
+        let mut next = first;
+        while next <= last.index {
+            let page = self.range(next, last.index + 1, CHECK_BYTES).map_err(|error| {
+                let text = format!("the log is damaged behind entry {next}: {error}");
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            })?;
+            match (page.first(), page.last()) {
+                // Nothing was purged yet, and the log of a new member begins later than the first.
+                (Some(start), Some(end)) if start.log_id.index == next || first == 0 => {
+                    next = end.log_id.index + 1;
+                }
+                _ => return Err(wire::invalid(&format!("the log has no entry {next}"))),
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {

@@ -1,7 +1,7 @@
 //! The one thread that writes the log: drain the queue, one batch, one fsync, then tell everyone
 //! in order.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
 use openraft::storage::IOFlushed;
 use tokio::sync::{
@@ -9,7 +9,7 @@ use tokio::sync::{
     oneshot,
 };
 
-use super::{Shared, disk::Batch};
+use super::{Shared, acknowledged::Acknowledged, disk::Batch};
 use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
 
 /// Jobs in one batch.
@@ -29,6 +29,8 @@ pub(super) enum Job {
     Purge { upto: LogId },
     /// A value beside the log.
     Note { name: &'static str, value: Vec<u8>, done: Done },
+    /// An entry and a vote from outside the core.
+    Force { entry: RaftEntry, vote: Vote, done: Done },
     /// Everything queued before.
     Sync { done: Done },
 }
@@ -42,9 +44,13 @@ enum Waiter {
 }
 
 /// Starts the thread; it ends when the last sender is gone.
-pub(super) fn spawn(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>) -> io::Result<()> {
+pub(super) fn spawn(
+    shared: Arc<Shared>,
+    acknowledged: Acknowledged,
+    mut queue: mpsc::Receiver<Job>,
+) -> io::Result<()> {
     std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || {
-        let mut writer = Writer { shared, failure: None, committed: None };
+        let mut writer = Writer { shared, acknowledged, failure: None, committed: None };
         while let Some(first) = queue.blocking_recv() {
             writer.write(first, &mut queue);
         }
@@ -54,6 +60,7 @@ pub(super) fn spawn(shared: Arc<Shared>, mut queue: mpsc::Receiver<Job>) -> io::
 
 struct Writer {
     shared: Arc<Shared>,
+    acknowledged: Acknowledged,
     /// Why nothing can be written any more.
     failure: Option<String>,
     /// The committed position last written.
@@ -65,9 +72,11 @@ impl Writer {
         let mut batch = Batch::default();
         let mut waiters = Vec::new();
         let mut sync = false;
+        let mut reach = Reach::default();
         let mut next = Some(first);
         while let Some(job) = next {
             sync |= !matches!(job, Job::Purge { .. });
+            reach.follow(&job);
             waiters.extend(add(&mut batch, job));
             if waiters.len() >= BATCH_JOBS || batch.bytes() >= BATCH_BYTES {
                 break;
@@ -79,7 +88,7 @@ impl Writer {
             batch.committed(committed);
         }
         if self.failure.is_none() {
-            match self.shared.disk.write(batch, sync) {
+            match self.store(batch, sync, reach) {
                 Ok(()) => self.committed = committed,
                 Err(error) => {
                     tracing::error!(%error, "log cannot be written");
@@ -88,6 +97,23 @@ impl Writer {
             }
         }
         self.tell(waiters);
+    }
+
+    /// Writes a batch, and how far it reaches.
+    fn store(&mut self, batch: Batch, sync: bool, reach: Reach) -> io::Result<()> {
+        let began = Instant::now();
+        self.shared.faults.meet()?;
+        if let Some(cut) = reach.cut {
+            self.acknowledged.lower(cut)?;
+        }
+        self.shared.disk.write(batch, sync)?;
+        if sync {
+            self.shared.meter.note(began.elapsed());
+        }
+        match reach.end {
+            Some(end) => self.acknowledged.raise(end),
+            None => Ok(()),
+        }
     }
 
     fn tell(&self, waiters: Vec<Waiter>) {
@@ -117,6 +143,32 @@ impl Writer {
     }
 }
 
+/// What a batch does to the end of the log.
+#[derive(Default)]
+struct Reach {
+    /// The lowest position that it is cut to.
+    cut: Option<LogId>,
+    /// Its last entry, if it has any.
+    end: Option<LogId>,
+}
+
+impl Reach {
+    fn follow(&mut self, job: &Job) {
+        match job {
+            Job::Append { entries, .. } => {
+                self.end = entries.last().map(|entry| entry.log_id).or(self.end);
+            }
+            Job::Force { entry, .. } => self.end = Some(entry.log_id),
+            Job::Truncate { start, .. } => {
+                let before = LogId::new_term_index(0, start.saturating_sub(1));
+                self.cut = Some(self.cut.map_or(before, |cut| cut.min(before)));
+                self.end = None;
+            }
+            Job::Vote { .. } | Job::Purge { .. } | Job::Note { .. } | Job::Sync { .. } => {}
+        }
+    }
+}
+
 fn add(batch: &mut Batch, job: Job) -> Option<Waiter> {
     match job {
         Job::Append { entries, done } => {
@@ -140,6 +192,11 @@ fn add(batch: &mut Batch, job: Job) -> Option<Waiter> {
         }
         Job::Note { name, value, done } => {
             batch.note(name, &value);
+            Some(Waiter::Done(done))
+        }
+        Job::Force { entry, vote, done } => {
+            batch.entry(entry);
+            batch.vote(&vote);
             Some(Waiter::Done(done))
         }
         Job::Sync { done } => Some(Waiter::Done(done)),

@@ -15,7 +15,7 @@ use super::link::MESSAGE;
 use crate::{
     adapter::{Snapshot, blocking},
     node::Inner,
-    snapshot::Receiver,
+    snapshot::{Partial, Receiver},
     wire,
 };
 
@@ -54,19 +54,29 @@ struct Service {
 impl Service {
     fn check<T>(&self, request: &Request<T>) -> Result<u64, Status> {
         let (from, cluster) = self.inner.identity.check(request.metadata())?;
+        self.inner.removed.check(from)?;
         if self.inner.identity.adopt(cluster) {
             self.inner.keep_cluster(cluster);
         }
         Ok(from)
     }
 
-    /// Ends a stream when this member stops: an orderly end waits for open streams.
+    /// Ends a stream when this member stops, because an orderly end waits for open streams, and
+    /// when the other end is removed from the cluster.
     fn until_stopped<T: Send + 'static>(
         &self,
+        from: u64,
         stream: impl futures::Stream<Item = T> + Send + 'static,
     ) -> BoxStream<'static, T> {
         let stop = self.stop.clone();
-        stream.take_until(async move { stop.triggered().await }).boxed()
+        let removed = self.inner.removed.wait(from);
+        let end = async move {
+            tokio::select! {
+                () = stop.triggered() => {}
+                () = removed => {}
+            }
+        };
+        stream.take_until(Box::pin(end)).boxed()
     }
 }
 
@@ -79,8 +89,10 @@ impl pb::peer_server::Peer for Service {
         &self,
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
-        self.check(&request)?;
-        let requests = request.into_inner().scan((), |(), message| {
+        let from = self.check(&request)?;
+        let (from, inner) = (from, self.inner.clone());
+        let requests = request.into_inner().scan((), move |(), message| {
+            inner.pace.hear(from);
             let request = message.ok().map(wire::to_append_request);
             std::future::ready(match request {
                 Some(Ok(request)) => Some(request),
@@ -91,12 +103,12 @@ impl pb::peer_server::Peer for Service {
                 None => None,
             })
         });
-        let results = self.inner.raft.stream_append(self.until_stopped(requests));
+        let results = self.inner.raft.stream_append(self.until_stopped(from, requests));
         let responses = results.map(|result| match result {
             Ok(result) => Ok(wire::append_response(result)),
             Err(fatal) => Err(Status::unavailable(fatal.to_string())),
         });
-        Ok(Response::new(self.until_stopped(responses)))
+        Ok(Response::new(self.until_stopped(from, responses)))
     }
 
     async fn vote(
@@ -148,11 +160,27 @@ impl pb::peer_server::Peer for Service {
         let vote = wire::to_vote(start.vote).map_err(|e| bad(&e))?;
         let state = start.state.unwrap_or_default();
         let meta = wire::to_snapshot_meta(state).map_err(|e| bad(&e))?;
-        let dir = self.inner.incoming_snapshot();
-        tracing::info!(from = format!("{from:x}"), at = ?meta.last_log_id, "snapshot comes in");
-        let mut receiver = blocking(move || Receiver::create(dir)).await.map_err(|e| disk(&e))?;
+        let known = self.inner.partial.lock().take_if(|partial| partial.id == start.id);
+        let mut receiver = match known.filter(|_| start.id != 0) {
+            Some(partial) => partial.receiver,
+            None => {
+                let dir = self.inner.incoming_snapshot();
+                blocking(move || Receiver::create(dir)).await.map_err(|e| disk(&e))?
+            }
+        };
+        let have = receiver.position();
+        tracing::info!(from = format!("{from:x}"), at = ?meta.last_log_id, ?have, "snapshot comes in");
         loop {
-            match chunks.message().await?.and_then(|chunk| chunk.part) {
+            let message = match chunks.message().await {
+                Ok(message) => message,
+                Err(status) => {
+                    // The rest may come on another stream.
+                    let partial = Partial { id: start.id, receiver };
+                    *self.inner.partial.lock() = Some(partial);
+                    return Err(status);
+                }
+            };
+            match message.and_then(|chunk| chunk.part) {
                 Some(Part::Data(data)) => {
                     receiver = blocking(move || receiver.write(&data).map(|()| receiver))
                         .await
@@ -174,11 +202,23 @@ impl pb::peer_server::Peer for Service {
         }
     }
 
+    async fn snapshot_progress(
+        &self,
+        request: Request<pb::SnapshotProgressRequest>,
+    ) -> Result<Response<pb::SnapshotProgressResponse>, Status> {
+        self.check(&request)?;
+        let id = request.into_inner().id;
+        let partial = self.inner.partial.lock();
+        let have = partial.as_ref().filter(|partial| partial.id == id && id != 0);
+        let (files, offset) = have.map_or((0, 0), |partial| partial.receiver.position());
+        Ok(Response::new(pb::SnapshotProgressResponse { files, offset }))
+    }
+
     async fn forward(
         &self,
         request: Request<Streaming<pb::ForwardRequest>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
-        self.check(&request)?;
+        let from = self.check(&request)?;
         let inner = self.inner.clone();
         let answers = request
             .into_inner()
@@ -188,7 +228,7 @@ impl pb::peer_server::Peer for Service {
                 async move { Ok(inner.serve_forwarded(request).await) }
             })
             .buffer_unordered(FORWARDED);
-        Ok(Response::new(self.until_stopped(answers)))
+        Ok(Response::new(self.until_stopped(from, answers)))
     }
 }
 

@@ -24,8 +24,8 @@ use tokio::{
 };
 
 use crate::{
-    Config, Entry, Error, Handle, Initial, LeaderService, Member, Payload, PeerTls, StateMachine,
-    member_id, start,
+    Config, Entry, Error, Faults, Handle, Initial, LeaderService, Member, Payload, PeerTls,
+    StateMachine, member_id, start,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -127,6 +127,7 @@ struct Node {
     dir: PathBuf,
     port: u16,
     machine: Arc<Memory>,
+    faults: Faults,
     running: Option<(Handle, Shutdown)>,
     /// For writers, which outlive restarts.
     current: Arc<Mutex<Option<Handle>>>,
@@ -198,7 +199,8 @@ impl Cluster {
         let member = Member { id, name, peer_urls, learner: false };
         let machine = Arc::default();
         let current = Arc::default();
-        self.nodes.push(Node { member, dir, port, machine, running: None, current });
+        let faults = Faults::default();
+        self.nodes.push(Node { member, dir, port, machine, faults, running: None, current });
         at
     }
 
@@ -217,6 +219,7 @@ impl Cluster {
             }),
             cluster_token: "test".to_owned(),
             keep_entries: self.keep_entries,
+            faults: node.faults.clone(),
             ..Config::new(node.member.id, &node.member.name, node.dir.join("raft"), listen)
         };
         let shutdown = Shutdown::new();
@@ -249,6 +252,22 @@ impl Cluster {
 
     pub(super) fn handle(&self, at: usize) -> &Handle {
         &self.nodes[at].running.as_ref().expect("the member runs").0
+    }
+
+    /// What is wrong with a member's disk.
+    pub(super) fn faults(&self, at: usize) -> &Faults {
+        &self.nodes[at].faults
+    }
+
+    /// Has other members find one at another port.
+    pub(super) fn set_peer_port(&mut self, at: usize, port: u16) {
+        let member = &mut self.nodes[at].member;
+        member.peer_urls = vec![format!("https://127.0.0.1:{port}")];
+        member.id = member_id(&member.peer_urls, "test");
+    }
+
+    pub(super) fn port(&self, at: usize) -> u16 {
+        self.nodes[at].port
     }
 
     pub(super) fn machine(&self, at: usize) -> &Memory {

@@ -34,11 +34,11 @@ impl Generator {
         Self { random: StdRng::seed_from_u64(seed) }
     }
 
-    fn below(&mut self, limit: i64) -> i64 {
+    pub(crate) fn below(&mut self, limit: i64) -> i64 {
         self.random.random_range(0..limit)
     }
 
-    fn chance(&mut self, percent: u32) -> bool {
+    pub(crate) fn chance(&mut self, percent: u32) -> bool {
         self.random.random_ratio(percent, 100)
     }
 

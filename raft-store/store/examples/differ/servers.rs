@@ -7,16 +7,37 @@ use proto::etcdserverpb::{
     maintenance_client::MaintenanceClient, response_op::Response as Op, watch_client::WatchClient,
     watch_request::RequestUnion,
 };
-use tonic::{Status, transport::Channel};
+use tonic::{Status, service::interceptor::InterceptedService, transport::Channel};
 
-use crate::random::Request;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{auth::Auth, random::Request};
+
+/// A connection whose requests carry a token.
+pub(crate) type Link = InterceptedService<Channel, Token>;
+
+/// The token of the requests to come.
+#[derive(Clone, Default)]
+pub(crate) struct Token(Arc<Mutex<Option<String>>>);
+
+impl Token {
+    pub(crate) fn set(&self, token: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// A server and what is known of it.
 pub(crate) struct Server {
-    kv: KvClient<Channel>,
-    lease: LeaseClient<Channel>,
-    maintenance: MaintenanceClient<Channel>,
-    watch: WatchClient<Channel>,
+    kv: KvClient<Link>,
+    lease: LeaseClient<Link>,
+    maintenance: MaintenanceClient<Link>,
+    watch: WatchClient<Link>,
+    /// What auth is asked.
+    pub(crate) auth: Auth,
     revision: i64,
     compacted: i64,
 }
@@ -24,11 +45,14 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let channel = Channel::from_shared(url.to_owned())?.connect().await?;
+        let token = Token::default();
+        let link = InterceptedService::new(channel, token.clone());
         Ok(Self {
-            kv: KvClient::new(channel.clone()),
-            lease: LeaseClient::new(channel.clone()),
-            maintenance: MaintenanceClient::new(channel.clone()),
-            watch: WatchClient::new(channel),
+            kv: KvClient::new(link.clone()),
+            lease: LeaseClient::new(link.clone()),
+            maintenance: MaintenanceClient::new(link.clone()),
+            watch: WatchClient::new(link.clone()),
+            auth: Auth::new(&link, token),
             revision: 1,
             compacted: 1,
         })
@@ -48,6 +72,14 @@ impl Server {
     /// The answer in words.
     pub(crate) async fn ask(&mut self, request: &Request) -> String {
         match self.try_ask(request).await {
+            Ok(text) => text,
+            Err(status) => format!("{:?} {}", status.code(), status.message()),
+        }
+    }
+
+    /// The answer to a request of auth in words.
+    pub(crate) async fn ask_auth(&mut self, request: &crate::auth::Request) -> String {
+        match self.auth.ask(request).await {
             Ok(text) => text,
             Err(status) => format!("{:?} {}", status.code(), status.message()),
         }

@@ -32,7 +32,7 @@ const FREE_LIST_PAGE: u64 = 2;
 const FIRST_PAGE: u64 = 3;
 
 /// A database being written.
-pub(super) struct Database {
+pub(crate) struct Database {
     out: Counted<BufWriter<File>>,
     next_page: u64,
     /// Finished buckets: their names and root pages.
@@ -228,7 +228,7 @@ fn meta(root: u64, pages: u64, transaction: u64) -> Vec<u8> {
     bytes
 }
 
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325;
     for byte in bytes {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);

@@ -1,6 +1,9 @@
 //! The state as a file that etcd's tools read: a bbolt database with etcd's buckets.
 
+mod auth;
 mod bbolt;
+pub(crate) mod import;
+pub(crate) mod reader;
 
 use std::{
     io::{self, Write},
@@ -45,9 +48,7 @@ pub(crate) fn write(state: &State, about: &About, path: &Path) -> io::Result<()>
         bucket.put(&alarm.encode_to_vec(), b"")?;
     }
     bucket.finish()?;
-    for empty in ["auth", "authRoles", "authUsers"] {
-        database.bucket(empty)?.finish()?;
-    }
+    auth::write(&mut database, state)?;
     let mut bucket = database.bucket("cluster")?;
     bucket.put(b"clusterVersion", STORAGE_VERSION.as_bytes())?;
     bucket.finish()?;

@@ -28,8 +28,9 @@ impl Cluster for Service {
     ) -> Result<Response<MemberAddResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
+        let handle = self.client(&request);
         let request = request.into_inner();
-        let member = self.handle.member_add(request.peer_urls, request.is_learner).await?;
+        let member = handle.member_add(request.peer_urls, request.is_learner).await?;
         let header = self.cluster_header();
         let members = self.members();
         Ok(Response::new(MemberAddResponse { header, member: Some(member), members }))
@@ -41,7 +42,8 @@ impl Cluster for Service {
     ) -> Result<Response<MemberRemoveResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
-        self.handle.member_remove(request.into_inner().id).await?;
+        let handle = self.client(&request);
+        handle.member_remove(request.into_inner().id).await?;
         let (header, members) = (self.cluster_header(), self.members());
         Ok(Response::new(MemberRemoveResponse { header, members }))
     }
@@ -52,8 +54,9 @@ impl Cluster for Service {
     ) -> Result<Response<MemberUpdateResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
+        let handle = self.client(&request);
         let request = request.into_inner();
-        self.handle.member_update(request.id, request.peer_urls).await?;
+        handle.member_update(request.id, request.peer_urls).await?;
         let (header, members) = (self.cluster_header(), self.members());
         Ok(Response::new(MemberUpdateResponse { header, members }))
     }
@@ -63,7 +66,8 @@ impl Cluster for Service {
         request: Request<MemberListRequest>,
     ) -> Result<Response<MemberListResponse>, Status> {
         self.check_leader(&request)?;
-        let members = self.handle.member_list(request.into_inner().linearizable).await?;
+        let handle = self.client(&request);
+        let members = handle.member_list(request.into_inner().linearizable).await?;
         Ok(Response::new(MemberListResponse { header: self.cluster_header(), members }))
     }
 
@@ -73,7 +77,8 @@ impl Cluster for Service {
     ) -> Result<Response<MemberPromoteResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
-        self.handle.member_promote(request.into_inner().id).await?;
+        let handle = self.client(&request);
+        handle.member_promote(request.into_inner().id).await?;
         let (header, members) = (self.cluster_header(), self.members());
         Ok(Response::new(MemberPromoteResponse { header, members }))
     }

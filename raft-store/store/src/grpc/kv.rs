@@ -26,11 +26,12 @@ impl Kv for Service {
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
         self.check_leader(&request)?;
+        let handle = self.client(&request);
         let request = request.into_inner();
         if !request.serializable {
             self.check_learner()?;
         }
-        Ok(Response::new(self.handle.range(request).await?))
+        Ok(Response::new(handle.range(request).await?))
     }
 
     async fn range_stream(
@@ -38,6 +39,7 @@ impl Kv for Service {
         request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
         self.check_leader(&request)?;
+        let handle = self.client(&request);
         let request = request.into_inner();
         request::check_range(&request)?;
         if !request.serializable {
@@ -47,7 +49,6 @@ impl Kv for Service {
             let text = "range stream does not support custom sort or revision filters";
             return Err(Status::unimplemented(text));
         }
-        let handle = self.handle.clone();
         let pages = futures::stream::try_unfold(Some(Pages::new(request)), move |pages| {
             let handle = handle.clone();
             async move {
@@ -63,7 +64,8 @@ impl Kv for Service {
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
-        Ok(Response::new(self.handle.put(request.into_inner()).await?))
+        let handle = self.client(&request);
+        Ok(Response::new(handle.put(request.into_inner()).await?))
     }
 
     async fn delete_range(
@@ -72,13 +74,15 @@ impl Kv for Service {
     ) -> Result<Response<DeleteRangeResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
-        Ok(Response::new(self.handle.delete_range(request.into_inner()).await?))
+        let handle = self.client(&request);
+        Ok(Response::new(handle.delete_range(request.into_inner()).await?))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
-        Ok(Response::new(self.handle.txn(request.into_inner()).await?))
+        let handle = self.client(&request);
+        Ok(Response::new(handle.txn(request.into_inner()).await?))
     }
 
     async fn compact(
@@ -87,7 +91,8 @@ impl Kv for Service {
     ) -> Result<Response<CompactionResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
-        Ok(Response::new(self.handle.compact(request.into_inner()).await?))
+        let handle = self.client(&request);
+        Ok(Response::new(handle.compact(request.into_inner()).await?))
     }
 }
 

@@ -24,8 +24,9 @@ impl Lease for Service {
     ) -> Result<Response<LeaseGrantResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
+        let handle = self.client(&request);
         let LeaseGrantRequest { ttl, id } = request.into_inner();
-        Ok(Response::new(self.handle.lease_grant(ttl, id).await?))
+        Ok(Response::new(handle.lease_grant(ttl, id).await?))
     }
 
     async fn lease_revoke(
@@ -34,7 +35,8 @@ impl Lease for Service {
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
-        self.handle.lease_revoke(request.into_inner().id).await?;
+        let handle = self.client(&request);
+        handle.lease_revoke(request.into_inner().id).await?;
         Ok(Response::new(LeaseRevokeResponse { header: Some(self.handle.header()) }))
     }
 
@@ -44,7 +46,7 @@ impl Lease for Service {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
-        let handle = self.handle.clone();
+        let handle = self.client(&request);
         let stop = handle.inner.shutdown.clone();
         let answers = request
             .into_inner()
@@ -61,8 +63,9 @@ impl Lease for Service {
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
+        let handle = self.client(&request);
         let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
-        Ok(Response::new(self.handle.lease_time_to_live(id, keys).await?))
+        Ok(Response::new(handle.lease_time_to_live(id, keys).await?))
     }
 
     async fn lease_leases(
@@ -71,6 +74,7 @@ impl Lease for Service {
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         self.check_leader(&request)?;
         self.check_learner()?;
+        self.client(&request).check_lease_list().await?;
         let leases = self.handle.lease_leases().into_iter().map(|id| LeaseStatus { id }).collect();
         Ok(Response::new(LeaseLeasesResponse { header: Some(self.handle.header()), leases }))
     }

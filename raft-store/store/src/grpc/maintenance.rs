@@ -31,11 +31,13 @@ impl Service {
 
     /// Alarms and what else is wrong, in words.
     fn errors(&self) -> Vec<String> {
-        let status = self.handle.status();
         let state = self.handle.inner.state().load();
         let mut errors = Vec::new();
-        if status.leader.is_none() {
+        if !self.handle.inner.has_leader() {
             errors.push(Error::NoLeader.to_string());
+        }
+        if self.handle.inner.machine.is_fenced() {
+            errors.push(Error::Corrupt.to_string());
         }
         for alarm in state.alarms.read().list(AlarmType::None) {
             let kind = alarm.alarm().as_str_name();
@@ -53,10 +55,15 @@ impl Maintenance for Service {
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
-        Ok(Response::new(self.handle.alarm(request.into_inner()).await?))
+        let handle = self.client(&request);
+        Ok(Response::new(handle.alarm(request.into_inner()).await?))
     }
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        self.client(&request).identify_user().await?;
         let status = self.handle.status();
         let size = &self.handle.inner.size;
         Ok(Response::new(StatusResponse {
@@ -78,8 +85,9 @@ impl Maintenance for Service {
 
     async fn defragment(
         &self,
-        _: Request<DefragmentRequest>,
+        request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
+        self.client(&request).check_admin().await?;
         let state = self.handle.inner.state().load();
         self.blocking(move || {
             let flushed = state.disk.flush();
@@ -90,7 +98,8 @@ impl Maintenance for Service {
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 
-    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        self.client(&request).check_admin().await?;
         let state = self.handle.inner.state().load();
         let hash =
             move || hash::hash_all(&state).map_err(|error| Error::Internal(error.to_string()));
@@ -102,6 +111,7 @@ impl Maintenance for Service {
         &self,
         request: Request<HashKvRequest>,
     ) -> Result<Response<HashKvResponse>, Status> {
+        self.client(&request).check_admin().await?;
         let revision = request.into_inner().revision;
         let state = self.handle.inner.state().load();
         let hash = self.blocking(move || hash::hash_kv(&state, revision)).await?;
@@ -115,8 +125,9 @@ impl Maintenance for Service {
 
     async fn snapshot(
         &self,
-        _: Request<SnapshotRequest>,
+        request: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.client(&request).check_admin().await?;
         Ok(Response::new(snapshot::stream(&self.handle).await?))
     }
 
@@ -124,7 +135,8 @@ impl Maintenance for Service {
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        self.handle.transfer_leader(request.into_inner().target_id).await?;
+        let handle = self.client(&request);
+        handle.transfer_leader(request.into_inner().target_id).await?;
         Ok(Response::new(MoveLeaderResponse { header: None }))
     }
 
@@ -133,9 +145,15 @@ impl Maintenance for Service {
         &self,
         request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
+        self.client(&request).check_admin().await?;
         let request = request.into_inner();
         Err(match request.action() {
-            DowngradeAction::Cancel => Error::NoInflightDowngrade,
+            // None is ever under way, which etcd, too, calls a success.
+            DowngradeAction::Cancel => {
+                let version = VERSION.rsplit_once('.').map_or(VERSION, |(major, _)| major);
+                let (header, version) = (Some(self.handle.header()), version.to_owned());
+                return Ok(Response::new(DowngradeResponse { header, version }));
+            }
             _ if is_version(&request.version) => Error::InvalidDowngrade,
             _ => Error::WrongDowngradeFormat,
         }

@@ -1,35 +1,60 @@
 //! The etcd v3 API: one service per file, each a thin layer over the [`Handle`].
 
+mod auth;
 mod cluster;
+mod election;
+mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod queue;
+mod reflection;
 mod session;
 mod snapshot;
 mod watch;
 
-use proto::etcdserverpb::{
-    cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
-    maintenance_server::MaintenanceServer, watch_server::WatchServer,
+use proto::{
+    etcdserverpb::{
+        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+        lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+        watch_server::WatchServer,
+    },
+    health::health_server::HealthServer,
+    v3electionpb::election_server::ElectionServer,
+    v3lockpb::lock_server::LockServer,
 };
+use stdx::{serve::PeerInfo, tls::ClientAuth};
 use tonic::{Request, service::Routes};
 
-use crate::{Error, Handle};
+use crate::{Error, Handle, auth::Caller};
 
 /// Bytes that a message may have beyond the largest request.
 const OVERHEAD: usize = 512 << 10;
 /// Metadata with which a client asks not to be served by a member that has lost the cluster.
 const HAS_LEADER: &str = "hasleader";
 
+/// Metadata with a token, the first before the second.
+const TOKEN_FIELDS: [&str; 2] = ["token", "authorization"];
+/// What may stand before a token.
+const BEARER: &str = "Bearer ";
+/// Metadata of requests through the JSON gateway: those name no user by their certificate.
+const GATEWAY_FIELD: &str = "grpcgateway-accept";
+
 /// All services.
-pub(crate) fn routes(handle: &Handle) -> Routes {
+pub(crate) fn routes(handle: &Handle) -> Result<Routes, Error> {
     let limit = handle.inner.config.max_request_bytes + OVERHEAD;
     let service = Service { handle: handle.clone() };
-    Routes::new(KvServer::new(service.clone()).max_decoding_message_size(limit))
+    let routes = Routes::new(KvServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(WatchServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(LeaseServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(ClusterServer::new(service.clone()).max_decoding_message_size(limit))
-        .add_service(MaintenanceServer::new(service).max_decoding_message_size(limit))
+        .add_service(MaintenanceServer::new(service.clone()).max_decoding_message_size(limit))
+        .add_service(AuthServer::new(service.clone()).max_decoding_message_size(limit))
+        .add_service(LockServer::new(service.clone()).max_decoding_message_size(limit))
+        .add_service(ElectionServer::new(service.clone()).max_decoding_message_size(limit))
+        .add_service(HealthServer::new(service));
+    reflection::add(routes)
 }
 
 /// What every service is made of.
@@ -39,10 +64,26 @@ struct Service {
 }
 
 impl Service {
+    /// The member in the hands of whoever sent a request.
+    fn client<T>(&self, request: &Request<T>) -> Handle {
+        let metadata = request.metadata();
+        let token = TOKEN_FIELDS.iter().find_map(|name| metadata.get(*name)).map(|value| {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            text.strip_prefix(BEARER).unwrap_or(&text).into()
+        });
+        let tls = self.handle.inner.config.client_tls.as_ref();
+        let names_users = tls.is_some_and(|tls| tls.client_auth == ClientAuth::Required)
+            && metadata.get(GATEWAY_FIELD).is_none();
+        let peer = request.extensions().get::<PeerInfo>();
+        let certs = peer.filter(|peer| names_users && !peer.certs.is_empty());
+        let certs = certs.map(|peer| peer.certs.clone());
+        self.handle.with_caller(Caller::Client { token, certs })
+    }
+
     /// Refuses a request that wants a leader while there is none.
     fn check_leader<T>(&self, request: &Request<T>) -> Result<(), Error> {
         let wants = wants_leader(request);
-        if wants && self.handle.leader().borrow().is_none() {
+        if wants && !self.handle.inner.has_leader() {
             return Err(Error::NoLeader);
         }
         Ok(())

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-use crate::{Error, Handle, WatchBatch, WatchEvent, WatchSpec, Watcher, watch::Tracker};
+use crate::{AuthError, Error, Handle, WatchBatch, WatchEvent, WatchSpec, Watcher, watch::Tracker};
 
 /// The id in answers that are about no watch, or about all.
 const NO_WATCH: i64 = -1;
@@ -53,7 +53,9 @@ type Running = Pin<Box<dyn Future<Output = Found> + Send>>;
 
 /// What happened to a stream.
 enum Happened {
-    Request(Option<WatchRequest>),
+    Request(WatchRequest),
+    HalfClosed,
+    Left,
     Found(Found),
     ProgressTick,
     ProgressLook,
@@ -101,10 +103,16 @@ impl Session {
         let stop = self.handle.inner.shutdown.clone();
         let mut progress = ticks(self.handle.inner.config.progress_interval);
         let mut leader = ticks(LEADER_LOOK);
+        let mut is_half_closed = false;
         loop {
             let event = tokio::select! {
                 () = stop.triggered() => Happened::Stop,
-                message = requests.message() => Happened::Request(message.unwrap_or(None)),
+                () = self.out.closed() => Happened::Left,
+                message = requests.message(), if !is_half_closed => match message {
+                    Ok(Some(request)) => Happened::Request(request),
+                    Ok(None) => Happened::HalfClosed,
+                    Err(_) => Happened::Left,
+                },
                 Some(found) = self.running.next() => Happened::Found(found),
                 _ = progress.tick() => Happened::ProgressTick,
                 () = tokio::time::sleep(PROGRESS_LOOK), if self.owes_progress => {
@@ -113,8 +121,13 @@ impl Session {
                 _ = leader.tick(), if self.wants_leader => Happened::LeaderLook,
             };
             let result = match event {
-                Happened::Request(Some(request)) => self.request(request).await,
-                Happened::Request(None) => Err(Over),
+                Happened::Request(request) => self.request(request).await,
+                // The client has nothing more to say, and still listens.
+                Happened::HalfClosed => {
+                    is_half_closed = true;
+                    Ok(())
+                }
+                Happened::Left => Err(Over),
                 Happened::Found(found) => self.found(found).await,
                 Happened::ProgressTick => self.tell_progress().await,
                 Happened::ProgressLook => Ok(()),
@@ -145,14 +158,18 @@ impl Session {
 
     async fn create(&mut self, request: WatchCreateRequest) -> Result<(), Over> {
         let header = self.header(0);
-        let response = match self.new_watch(request) {
+        let new = match check(&self.handle.clone(), &request).await {
+            Ok(()) => self.new_watch(request),
+            Err(reason) => Err(reason),
+        };
+        let response = match new {
             Ok(id) => WatchResponse { header, watch_id: id, created: true, ..Default::default() },
             Err(reason) => WatchResponse {
                 header,
                 watch_id: NO_WATCH,
                 created: true,
                 canceled: true,
-                cancel_reason: reason.to_owned(),
+                cancel_reason: reason,
                 ..WatchResponse::default()
             },
         };
@@ -160,15 +177,11 @@ impl Session {
     }
 
     /// Begins a watch; its id, or why not.
-    fn new_watch(&mut self, request: WatchCreateRequest) -> Result<i64, &'static str> {
-        let zero = || Bytes::from_static(&[0]);
-        let key = if request.key.is_empty() { zero() } else { request.key.clone() };
+    fn new_watch(&mut self, request: WatchCreateRequest) -> Result<i64, String> {
+        let key = first_key(&request);
         let range_end = request.range_end.clone();
-        if request.start_revision < 0 {
-            return Err("mvcc: required revision has been compacted");
-        }
         if !range_end.is_empty() && range_end[..] != [0] && key >= range_end {
-            return Err("mvcc: watcher range is empty");
+            return Err("mvcc: watcher range is empty".to_owned());
         }
         let id = match request.watch_id {
             0 => {
@@ -179,7 +192,7 @@ impl Session {
                 self.next_id - 1
             }
             id if self.watches.contains_key(&id) => {
-                return Err("mvcc: duplicate watch ID provided on the WatchStream");
+                return Err("mvcc: duplicate watch ID provided on the WatchStream".to_owned());
             }
             id => id,
         };
@@ -226,8 +239,10 @@ impl Session {
             }
             Some(WatchBatch::Compacted(revision)) => {
                 self.watches.remove(&id);
+                // As etcd has it: of no revision.
+                let header = ResponseHeader { revision: 0, ..self.handle.header() };
                 let response = WatchResponse {
-                    header: self.header(0),
+                    header: Some(header),
                     watch_id: id,
                     canceled: true,
                     compact_revision: revision,
@@ -306,7 +321,7 @@ impl Session {
 
     /// Ends the stream when there has been no leader for three election timeouts.
     async fn look_for_leader(&mut self) -> Result<(), Over> {
-        if self.handle.leader().borrow().is_some() {
+        if self.handle.inner.has_leader() {
             self.leaderless = 0;
             return Ok(());
         }
@@ -334,6 +349,31 @@ impl Session {
         self.handle.inner.fill(&mut header);
         header
     }
+}
+
+/// Whether a watch may be; why not.
+async fn check(handle: &Handle, request: &WatchCreateRequest) -> Result<(), String> {
+    if request.start_revision < 0 {
+        return Err(Error::Compacted.to_string());
+    }
+    let checked = handle.check_watch(&first_key(request), &request.range_end).await;
+    match checked {
+        Ok(()) => Ok(()),
+        Err(Error::Auth(
+            error @ (AuthError::InvalidToken | AuthError::OldRevision | AuthError::UserEmpty),
+        )) => Err(go_text(error)),
+        Err(_) => Err(go_text(AuthError::PermissionDenied)),
+    }
+}
+
+/// The first key that a watch is for.
+fn first_key(request: &WatchCreateRequest) -> Bytes {
+    if request.key.is_empty() { Bytes::from_static(&[0]) } else { request.key.clone() }
+}
+
+/// An error as Go's gRPC prints it, which is how etcd tells why a watch may not be.
+fn go_text(error: AuthError) -> String {
+    format!("rpc error: code = {:?} desc = {error}", error.code())
 }
 
 /// Waits for a watch's next events.

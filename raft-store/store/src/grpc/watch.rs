@@ -23,7 +23,7 @@ impl Watch for Service {
         self.check_learner()?;
         let wants_leader = wants_leader(&request);
         let (out, answers) = mpsc::channel(QUEUE);
-        let session = Session::new(self.handle.clone(), out, wants_leader);
+        let session = Session::new(self.client(&request), out, wants_leader);
         stdx::task::spawn("store-watch-stream", session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(answers).boxed()))
     }

@@ -1,6 +1,6 @@
 //! What only the leader can say about leases, and how other members ask it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,12 +8,13 @@ use consensus::LeaderService;
 use parking_lot::Mutex;
 use prost::Message as _;
 use proto::etcdserverpb::{
-    LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+    LeaseCheckpoint, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse,
 };
 use tokio::{sync::Notify, time::Instant};
 
-use super::clocks::Clocks;
-use crate::{apply::LeaseChange, state::Cell};
+use super::{checkpoints, clocks::Clocks};
+use crate::{apply::LeaseChange, corrupt, state::Cell};
 
 /// First byte of a request to renew a lease.
 const RENEW: u8 = 1;
@@ -84,7 +85,12 @@ impl Lessor {
         self.clocks.lock().take_ended(Instant::now(), limit)
     }
 
-    pub(super) fn retry(&self, id: i64, after: std::time::Duration) {
+    /// What leases still have that were not renewed for so long.
+    pub(super) fn unrenewed(&self, for_long: Duration) -> Vec<LeaseCheckpoint> {
+        self.clocks.lock().unrenewed(Instant::now(), for_long)
+    }
+
+    pub(super) fn retry(&self, id: i64, after: Duration) {
         self.clocks.lock().retry(id, Instant::now() + after);
     }
 
@@ -99,12 +105,24 @@ impl Lessor {
 
     async fn renew(&self, id: i64) -> Result<LeaseKeepAliveResponse, consensus::Error> {
         let term = self.confirm().await?;
+        self.forget_remaining(term, id).await?;
         let mut clocks = self.clocks.lock();
         if clocks.term() != Some(term) {
             return Err(consensus::Error::NotLeader);
         }
         let ttl = clocks.renew(Instant::now(), id).unwrap_or(0);
         Ok(LeaseKeepAliveResponse { header: None, id, ttl })
+    }
+
+    /// Takes back what was written down about the remaining time of a lease that is renewed.
+    async fn forget_remaining(&self, term: u64, id: i64) -> Result<(), consensus::Error> {
+        let remaining = self.cell.load().leases.read().get(id).map_or(0, |lease| lease.remaining);
+        if remaining == 0 {
+            return Ok(());
+        }
+        let consensus = self.consensus.lock().clone().ok_or(consensus::Error::NotLeader)?;
+        let entry = checkpoints::entry(vec![LeaseCheckpoint { id, remaining_ttl: 0 }]);
+        consensus.propose_in_term(term, entry).await
     }
 
     async fn left(
@@ -146,6 +164,10 @@ fn with_kind(kind: u8, message: &impl prost::Message) -> Bytes {
 
 #[async_trait]
 impl LeaderService for Lessor {
+    async fn ask(&self, request: Bytes) -> Result<Bytes, consensus::Error> {
+        corrupt::answer(self.cell.clone(), request).await
+    }
+
     async fn call(&self, mut request: Bytes) -> Result<Bytes, consensus::Error> {
         let unknown = || consensus::Error::Remote("a request that is not understood".to_owned());
         if request.is_empty() {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use proto::etcdserverpb::LeaseCheckpoint;
 use tokio::time::Instant;
 
 /// A lease's clock.
@@ -85,6 +86,20 @@ impl Clocks {
         Some(clock.end.saturating_duration_since(now))
     }
 
+    /// What leases still have that were not renewed for so long, in whole seconds.
+    pub(super) fn unrenewed(&self, now: Instant, for_long: Duration) -> Vec<LeaseCheckpoint> {
+        let mut found = Vec::new();
+        for (id, clock) in &self.clocks {
+            let left = clock.end.saturating_duration_since(now);
+            if seconds(clock.ttl) >= left + for_long && !left.is_zero() {
+                let whole = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+                let remaining_ttl = i64::try_from(whole).unwrap_or(i64::MAX);
+                found.push(LeaseCheckpoint { id: *id, remaining_ttl });
+            }
+        }
+        found
+    }
+
     /// When the next lease ends.
     pub(super) fn next_end(&self) -> Option<Instant> {
         self.ends.first().map(|(end, _)| *end)
@@ -143,6 +158,17 @@ mod tests {
         assert_eq!(clocks.take_ended(after(12), 10), [1]);
         clocks.revoked(1);
         assert_eq!(clocks.left(after(12), 1), None);
+    }
+
+    #[test]
+    fn only_leases_that_nobody_renews_have_their_times_written_down() {
+        let start = Instant::now();
+        let after = |count: u64| start + Duration::from_secs(count);
+        let mut clocks = Clocks::default();
+        clocks.begin(start, 1, [(1, 100, 100), (2, 100, 100), (3, 5, 5)].into_iter());
+        clocks.renew(after(15), 2);
+        let found = clocks.unrenewed(after(20), Duration::from_secs(10));
+        assert_eq!(found, [LeaseCheckpoint { id: 1, remaining_ttl: 80 }]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! effect.
 
 mod calls;
+pub(crate) mod checkpoints;
 mod clocks;
 mod expiry;
 mod requests;

@@ -7,13 +7,18 @@ use proto::etcdserverpb::{
 };
 
 use super::calls::{left_request, renew_request};
-use crate::{Error, node::Inner, propose::Applied, request};
+use crate::{Error, auth::Identity, node::Inner, propose::Applied, request};
 
 /// Longest lease, in seconds.
 const MAX_TTL: i64 = 9_000_000_000;
 
 impl Inner {
-    pub(crate) async fn lease_grant(&self, ttl: i64, id: i64) -> Result<LeaseGrantResponse, Error> {
+    pub(crate) async fn lease_grant(
+        &self,
+        who: &Identity,
+        ttl: i64,
+        id: i64,
+    ) -> Result<LeaseGrantResponse, Error> {
         if ttl > MAX_TTL {
             return Err(Error::LeaseTtlTooLarge);
         }
@@ -25,7 +30,7 @@ impl Inner {
             let id = if chosen { id } else { (rand::random::<i64>() & i64::MAX).max(1) };
             let lease_grant = Some(LeaseGrantRequest { ttl, id });
             let request = InternalRaftRequest { lease_grant, ..Default::default() };
-            match self.propose(request).await {
+            match self.propose_as(who, request).await {
                 Ok(Applied::LeaseGrant(mut response)) => {
                     self.fill(&mut response.header);
                     return Ok(response);
@@ -37,10 +42,10 @@ impl Inner {
         }
     }
 
-    pub(crate) async fn lease_revoke(&self, id: i64) -> Result<(), Error> {
+    pub(crate) async fn lease_revoke(&self, who: &Identity, id: i64) -> Result<(), Error> {
         let lease_revoke = Some(LeaseRevokeRequest { id });
         let request = InternalRaftRequest { lease_revoke, ..Default::default() };
-        self.propose(request).await.map(|_| ())
+        self.propose_as(who, request).await.map(|_| ())
     }
 
     pub(crate) async fn lease_keep_alive(&self, id: i64) -> Result<i64, Error> {

@@ -43,7 +43,7 @@ impl Alarms {
 
     /// Raises an alarm.
     pub(crate) fn raise(&mut self, batch: &mut Batch, alarm: AlarmMember) {
-        batch.put(KeyKind::Alarm, &key(&alarm), b"");
+        put(batch, &alarm);
         self.up.insert((alarm.alarm, alarm.member_id));
     }
 
@@ -52,6 +52,11 @@ impl Alarms {
         batch.delete(KeyKind::Alarm, &key(&alarm));
         self.up.remove(&(alarm.alarm, alarm.member_id))
     }
+}
+
+/// Adds an alarm to a batch.
+pub(crate) fn put(batch: &mut Batch, alarm: &AlarmMember) {
+    batch.put(KeyKind::Alarm, &key(alarm), b"");
 }
 
 fn key(alarm: &AlarmMember) -> [u8; 12] {

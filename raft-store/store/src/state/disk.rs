@@ -264,6 +264,11 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// Bytes so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.inner.size_in_bytes()
+    }
+
     /// Sets a value of any kind but versions.
     pub(crate) fn put(&mut self, kind: KeyKind, rest: &[u8], value: &[u8]) {
         self.inner.put(kind.key(rest), value);

@@ -18,6 +18,10 @@ pub(crate) enum KeyKind {
     Alarm = b'a',
     /// What a member says about itself, by id.
     Member = b'n',
+    /// A user, by name; etcd's own bytes.
+    User = b'u',
+    /// A role, by name; etcd's own bytes.
+    Role = b'o',
 }
 
 /// Consensus' note on how far the state has come.
@@ -28,6 +32,14 @@ pub(crate) const REVISION: &str = "revision";
 pub(crate) const COMPACTED: &str = "compacted";
 /// The revision below which history is also gone from disk.
 pub(crate) const SWEPT: &str = "swept";
+/// The newest position in the log and the hash over what led there.
+pub(crate) const DIGEST: &str = "digest";
+/// Set when the state was found to differ from a majority's.
+pub(crate) const FENCED: &str = "fenced";
+/// Whether users and roles count.
+pub(crate) const AUTH_ENABLED: &str = "auth-enabled";
+/// How often users and roles have changed.
+pub(crate) const AUTH_REVISION: &str = "auth-revision";
 
 impl KeyKind {
     /// Name of the column family for versions.

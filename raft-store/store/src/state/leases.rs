@@ -65,9 +65,14 @@ impl Leases {
         self.all.contains_key(&id)
     }
 
+    /// Adds a lease to a batch.
+    pub(crate) fn put(batch: &mut Batch, id: i64, ttl: i64, remaining: i64) {
+        batch.put(KeyKind::Lease, &id.to_be_bytes(), &value(ttl, remaining));
+    }
+
     /// Begins a lease.
     pub(crate) fn grant(&mut self, batch: &mut Batch, id: i64, ttl: i64) {
-        batch.put(KeyKind::Lease, &id.to_be_bytes(), &value(ttl, 0));
+        Self::put(batch, id, ttl, 0);
         self.all.insert(id, Lease { ttl, remaining: 0, keys: BTreeSet::new() });
     }
 
@@ -75,7 +80,7 @@ impl Leases {
     pub(crate) fn checkpoint(&mut self, batch: &mut Batch, id: i64, remaining: i64) {
         if let Some(lease) = self.all.get_mut(&id) {
             lease.remaining = remaining;
-            batch.put(KeyKind::Lease, &id.to_be_bytes(), &value(lease.ttl, remaining));
+            Self::put(batch, id, lease.ttl, remaining);
         }
     }
 

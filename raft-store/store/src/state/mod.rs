@@ -6,6 +6,7 @@
 
 pub(crate) mod alarms;
 pub(crate) mod compare;
+pub(crate) mod digest;
 pub(crate) mod disk;
 pub(crate) mod index;
 pub(crate) mod key_kind;
@@ -35,8 +36,9 @@ use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 use proto::membershippb::Attributes;
 
-use crate::Error;
+use crate::auth::Auth;
 use alarms::Alarms;
+use digest::Digest;
 use disk::Disk;
 use index::{Index, Version};
 pub(crate) use index::{KeyRange, NOW, Rev};
@@ -58,8 +60,12 @@ pub(crate) struct State {
     pub(crate) leases: RwLock<Leases>,
     /// Alarms that are up.
     pub(crate) alarms: RwLock<Alarms>,
+    /// Users and roles.
+    pub(crate) auth: RwLock<Auth>,
     /// What members said of themselves.
     pub(crate) members: RwLock<BTreeMap<u64, Attributes>>,
+    /// A hash over everything that led here.
+    pub(crate) digest: Mutex<Digest>,
     /// Which newest values are in memory.
     pub(crate) values: Mutex<Values>,
 }
@@ -78,7 +84,9 @@ impl State {
         let index = Index::default();
         disk.visit(0, |rev, deleted, _, value| {
             let kv = disk::decode(bytes::Bytes::copy_from_slice(value))?;
-            let (create, version) = if deleted { (0, 0) } else { (kv.create_revision, kv.version) };
+            // The mark of a raised revision has no version; it is no deletion all the same.
+            let alive = || (kv.create_revision, kv.version.max(1));
+            let (create, version) = if deleted { (0, 0) } else { alive() };
             index.load(&kv.key, Version { rev, create, version, lease: kv.lease });
             Ok(true)
         })?;
@@ -89,6 +97,7 @@ impl State {
             }
         });
         let alarms = Alarms::load(&disk)?;
+        let auth = Auth::load(&disk)?;
         let mut members = BTreeMap::new();
         for (key, value) in disk.all(KeyKind::Member)? {
             let Ok(id) = <[u8; 8]>::try_from(&key[..]) else {
@@ -97,14 +106,17 @@ impl State {
             let attributes = Attributes::decode(&value[..]).map_err(io::Error::other)?;
             members.insert(u64::from_be_bytes(id), attributes);
         }
+        let digest = Mutex::new(Digest::load(&disk)?);
         Ok(Self {
             disk,
             index,
+            digest,
             revision: AtomicI64::new(revision),
             compacted: AtomicI64::new(compacted),
             swept: AtomicI64::new(swept),
             leases: RwLock::new(leases),
             alarms: RwLock::new(alarms),
+            auth: RwLock::new(auth),
             members: RwLock::new(members),
             values: Mutex::new(Values::new(cache_bytes)),
         })
@@ -113,6 +125,12 @@ impl State {
     /// The newest revision.
     pub(crate) fn revision(&self) -> i64 {
         self.revision.load(Ordering::Acquire)
+    }
+
+    /// Makes this state differ from all others.
+    #[cfg(test)]
+    pub(crate) fn skip_a_revision(&self) {
+        self.revision.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The compacted revision; -1 before the first compaction.
@@ -150,13 +168,5 @@ impl Cell {
     /// Puts another in its place.
     pub(crate) fn replace(&self, state: State) {
         self.state.store(Arc::new(state));
-    }
-
-    /// Reads the state in use.
-    pub(crate) fn read<T>(
-        &self,
-        read: impl FnOnce(&State) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        read(&self.state.load())
     }
 }

@@ -55,7 +55,8 @@ impl Fixture {
         let mut writer = Writer::new(&self.state);
         let mut results = Vec::new();
         for request in requests {
-            results.push(match apply::apply(&mut writer, request, true, &mut Vec::new()) {
+            let incoming = apply::Incoming { request, index: 7, is_answered: true };
+            results.push(match apply::apply(&mut writer, incoming, &mut Default::default()) {
                 Ok(applied) => Ok(applied),
                 Err(Failure::Refused(error)) => Err(error),
                 Err(Failure::Disk(error)) => panic!("{error}"),
@@ -75,7 +76,8 @@ impl Fixture {
         self.apply_all(vec![InternalRaftRequest { delete_range, ..Default::default() }]).1
     }
 
-    fn one(&self, request: InternalRaftRequest) -> Result<Applied, Error> {
+    /// Applies one entry.
+    pub(crate) fn one(&self, request: InternalRaftRequest) -> Result<Applied, Error> {
         self.apply(vec![request]).pop().unwrap()
     }
 

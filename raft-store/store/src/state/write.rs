@@ -85,6 +85,11 @@ impl<'a> Writer<'a> {
         self.compacted
     }
 
+    /// Revisions finished in this group.
+    pub(crate) fn finished(&self) -> &[Arc<EventBatch>] {
+        &self.finished
+    }
+
     /// The revision that a read in the middle of a transaction reports.
     pub(crate) fn current(&self) -> i64 {
         self.revision + i64::from(!self.events.is_empty())

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Config, Handle, Initial, serve_on, start};
+use crate::{Config, Error, Handle, Initial, serve_on, start};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -70,6 +70,15 @@ impl Cluster {
 
     /// A cluster whose members' settings are changed before they start.
     pub(super) async fn with(size: usize, change: impl Fn(&mut Config)) -> Self {
+        let mut cluster = Self::prepared(size, change);
+        for at in 0..size {
+            cluster.start_member(at).await;
+        }
+        cluster
+    }
+
+    /// A cluster that has not begun.
+    pub(super) fn prepared(size: usize, change: impl Fn(&mut Config)) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("trireme-store-{}-{number}", std::process::id());
@@ -88,22 +97,44 @@ impl Cluster {
             change(config);
         }
         let nodes = configs.into_iter().map(|config| Node { config, running: None }).collect();
-        let mut cluster = Self { dir, nodes };
-        for at in 0..size {
-            cluster.start_member(at).await;
-        }
-        cluster
+        Self { dir, nodes }
+    }
+
+    /// All members' settings.
+    pub(super) fn configs(&self) -> Vec<Config> {
+        self.nodes.iter().map(|node| node.config.clone()).collect()
+    }
+
+    /// Changes a member's settings for its next start.
+    pub(super) fn configure(&mut self, at: usize, change: impl Fn(&mut Config)) {
+        change(&mut self.nodes[at].config);
     }
 
     pub(super) async fn start_member(&mut self, at: usize) {
+        self.try_start(at).await.unwrap();
+    }
+
+    /// Starts a member that may not start.
+    pub(super) async fn try_start(&mut self, at: usize) -> Result<(), Error> {
         let node = &mut self.nodes[at];
         let shutdown = Shutdown::new();
-        let handle = start(node.config.clone(), shutdown.clone()).await.unwrap();
+        let handle = start(node.config.clone(), shutdown.clone()).await?;
         node.running = Some((handle, shutdown));
+        Ok(())
     }
 
     /// Adds a member that joins the running cluster; its place.
     pub(super) async fn join(&mut self) -> usize {
+        let at = self.prepare_join();
+        let urls = self.nodes[at].config.peer_urls.clone();
+        let leader = self.leader().await;
+        self.handle(leader).member_add(urls, false).await.unwrap();
+        self.start_member(at).await;
+        at
+    }
+
+    /// A member that nobody knows of yet.
+    pub(super) fn prepare_join(&mut self) -> usize {
         let at = self.nodes.len();
         let name = format!("m{at}");
         let listen = (Ipv4Addr::LOCALHOST, free_port()).into();
@@ -111,10 +142,7 @@ impl Cluster {
         config.state = Initial::Existing;
         let others = self.nodes.iter().map(|n| (n.config.name.clone(), n.config.peer_urls.clone()));
         config.initial.extend(others);
-        let leader = self.leader().await;
-        self.handle(leader).member_add(config.peer_urls.clone(), false).await.unwrap();
         self.nodes.push(Node { config, running: None });
-        self.start_member(at).await;
         at
     }
 

@@ -1,5 +1,13 @@
 //! Whole members and clusters of them, with their sockets, disks and clients.
 
+mod auth;
 mod cluster;
+mod corruption;
 mod failures;
+mod gateway;
 mod grpc;
+mod membership;
+mod oracles;
+mod queues;
+mod snapshots;
+mod surface;

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -20,6 +20,9 @@ pub(crate) struct Hub {
     /// Everything up to here is in the queues.
     published: AtomicI64,
     is_closed: AtomicBool,
+    /// Values put and keys deleted since the start.
+    puts: AtomicU64,
+    deletes: AtomicU64,
 }
 
 struct Shared {
@@ -122,10 +125,13 @@ impl Groups {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<Group>> {
+    fn all_watched(&self) -> impl Iterator<Item = &Watched> {
         let prefixes = self.prefixes.values().flat_map(HashMap::values);
-        let watched = self.keys.values().chain(prefixes).chain(self.others.values());
-        watched.map(|watched| &watched.group)
+        self.keys.values().chain(prefixes).chain(self.others.values())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.all_watched().map(|watched| &watched.group)
     }
 }
 
@@ -155,6 +161,8 @@ impl Hub {
             shared: Mutex::new(Shared { ring, groups: Groups::default() }),
             published: AtomicI64::new(revision),
             is_closed: AtomicBool::new(false),
+            puts: AtomicU64::new(0),
+            deletes: AtomicU64::new(0),
         }
     }
 
@@ -171,6 +179,7 @@ impl Hub {
     /// Adds revisions in order and wakes those they concern.
     pub(crate) fn publish(&self, batches: Vec<Arc<EventBatch>>) {
         let Some(revision) = batches.last().map(|batch| batch.revision) else { return };
+        self.count(&batches);
         let mut woken: Vec<Arc<Group>> = Vec::new();
         {
             let mut shared = self.shared.lock();
@@ -248,6 +257,23 @@ impl Hub {
         for group in self.shared.lock().groups.all() {
             group.wake(i64::MAX);
         }
+    }
+
+    fn count(&self, batches: &[Arc<EventBatch>]) {
+        for event in batches.iter().flat_map(|batch| &batch.events) {
+            let count = if event.deleted { &self.deletes } else { &self.puts };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Values put and keys deleted since the start.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.puts.load(Ordering::Relaxed), self.deletes.load(Ordering::Relaxed))
+    }
+
+    /// How many watchers there are.
+    pub(crate) fn watchers(&self) -> usize {
+        self.shared.lock().groups.all_watched().map(|watched| watched.watchers).sum()
     }
 
     /// How many groups there are.

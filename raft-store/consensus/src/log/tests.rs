@@ -1,0 +1,156 @@
+//! Logs whose files were torn or damaged while nobody had them open.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use openraft::storage::RaftLogStorage;
+
+use super::*;
+use crate::types::{Command, RaftPayload};
+
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+impl Scratch {
+    fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("trireme-log-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    async fn open(&self) -> io::Result<LogStore> {
+        LogStore::open(&self.log(), Faults::default()).await
+    }
+
+    /// The file that the newest entries are in.
+    fn wal(&self) -> PathBuf {
+        let files = fs::read_dir(self.log()).unwrap().map(|entry| entry.unwrap().path());
+        let is_wal = |path: &PathBuf| path.extension().is_some_and(|end| end == "log");
+        let mut wals: Vec<_> =
+            files.filter(is_wal).filter(|path| fs::metadata(path).unwrap().len() > 0).collect();
+        wals.sort();
+        wals.pop().unwrap()
+    }
+}
+
+fn entry(index: u64) -> RaftEntry {
+    let payload = RaftPayload::Normal(Command(vec![index as u8; 100].into()));
+    RaftEntry { log_id: LogId::new_term_index(1, index), payload }
+}
+
+/// A log with entries 0 to 9, each synced.
+async fn filled() -> Scratch {
+    let scratch = Scratch::new();
+    let mut log = scratch.open().await.unwrap();
+    for index in 0..10 {
+        log.append([entry(index)], IOFlushed::noop()).await.unwrap();
+        log.sync().await.unwrap();
+    }
+    close(log).await;
+    scratch
+}
+
+/// Waits until the thread that writes has let go of the files.
+async fn close(log: LogStore) {
+    let shared = Arc::downgrade(&log.shared);
+    drop(log);
+    while shared.strong_count() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn last(log: &mut LogStore) -> u64 {
+    log.get_log_state().await.unwrap().last_log_id.unwrap().index
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_heard_of_is_cut_off() {
+    let scratch = filled().await;
+    let mut log = scratch.open().await.unwrap();
+    assert_eq!(last(&mut log).await, 9);
+    log.append([entry(10)], IOFlushed::noop()).await.unwrap();
+    log.sync().await.unwrap();
+    close(log).await;
+    // Half a record that was on its way when the power went.
+    change(&scratch.wal(), |bytes| {
+        let half = bytes[..bytes.len() / 2].to_vec();
+        bytes.extend(half.iter().map(|byte| byte ^ 0x5a));
+    });
+    let mut log = scratch.open().await.unwrap();
+    assert_eq!(last(&mut log).await, 10);
+    log.append([entry(11)], IOFlushed::noop()).await.unwrap();
+    log.sync().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_that_lost_an_acknowledged_entry_is_refused() {
+    let scratch = filled().await;
+    let wal = scratch.wal();
+    let whole = fs::read(&wal).unwrap();
+    change(&wal, |bytes| bytes.truncate(whole.len() - 30));
+    let error = scratch.open().await.err().expect("refused").to_string();
+    assert!(error.contains("was acknowledged") || error.contains("orrupt"), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_damaged_in_the_middle_is_refused() {
+    let scratch = filled().await;
+    let wal = scratch.wal();
+    change(&wal, |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+    let error = scratch.open().await.err().expect("refused").to_string();
+    assert!(error.contains("was acknowledged") || error.contains("orrupt"), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_on_purpose_is_not_refused() {
+    let scratch = filled().await;
+    let mut log = scratch.open().await.unwrap();
+    log.truncate_after(Some(LogId::new_term_index(1, 4))).await.unwrap();
+    close(log).await;
+    let mut log = scratch.open().await.unwrap();
+    assert_eq!(last(&mut log).await, 4);
+    log.append([entry(5)], IOFlushed::noop()).await.unwrap();
+    log.sync().await.unwrap();
+    log.purge(LogId::new_term_index(1, 5)).await.unwrap();
+    log.sync().await.unwrap();
+    close(log).await;
+    assert_eq!(last(&mut scratch.open().await.unwrap()).await, 5);
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nothing_is_written_any_more() {
+    let scratch = filled().await;
+    let faults = Faults::default();
+    let mut log = LogStore::open(&scratch.log(), faults.clone()).await.unwrap();
+    faults.fail_writes();
+    log.append([entry(10)], IOFlushed::noop()).await.unwrap();
+    let error = log.sync().await.unwrap_err();
+    assert!(error.to_string().contains("fault"), "{error}");
+    assert!(log.save_vote(&Vote::new(9, 9)).await.is_err());
+    close(log).await;
+    assert_eq!(last(&mut scratch.open().await.unwrap()).await, 9);
+}

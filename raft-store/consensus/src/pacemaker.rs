@@ -1,0 +1,193 @@
+//! Finds out that the leader's host is gone, when nothing says so: no reset, no refusal, only
+//! silence.
+//!
+//! How long a silence must be depends on what is usual here. The longest pause between two
+//! messages of the leader in the last minute says how regular network, disks and processors are;
+//! a leader is *suspected* when it is silent for longer than that allows. Time in which this
+//! process itself did not run does not count. A suspect is then knocked at: a host that still
+//! completes connections is there, however slow, and keeps its office for the election timeout
+//! at least, and twice as long as what is usual allows. One that does not answer is given up at
+//! once. Both only when a majority finds the same.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::{config::DEFAULT_ELECTION, net::connector::Presence, node::Inner};
+
+/// How often the silence is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// A look that comes so much later shows that this process did not run.
+const STALL: Duration = Duration::from_millis(15);
+/// How long the longest pause is remembered: one to two of these.
+const MEMORY: Duration = Duration::from_secs(30);
+/// Time for a suspect's host to complete a connection.
+const KNOCK: Duration = Duration::from_millis(60);
+/// Pause before a suspect is looked into again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// What is known of the leader's messages.
+#[derive(Default)]
+pub(crate) struct Pace {
+    heard: Mutex<Option<Heard>>,
+}
+
+#[derive(Clone, Copy)]
+struct Heard {
+    from: u64,
+    /// When the last message came, moved on by the time in which this process did not run.
+    last: Instant,
+    /// The longest pauses of this stretch of time and the one before.
+    worst: [Duration; 2],
+    stretch: Instant,
+}
+
+impl Pace {
+    /// A message of the leader has come.
+    pub(crate) fn hear(&self, from: u64) {
+        self.hear_at(from, Instant::now());
+    }
+
+    fn hear_at(&self, from: u64, now: Instant) {
+        let mut heard = self.heard.lock();
+        match heard.as_mut() {
+            Some(heard) if heard.from == from => {
+                let pause = now.saturating_duration_since(heard.last);
+                heard.last = heard.last.max(now);
+                if now.saturating_duration_since(heard.stretch) > MEMORY {
+                    heard.worst = [pause, heard.worst[0]];
+                    heard.stretch = now;
+                } else {
+                    heard.worst[0] = heard.worst[0].max(pause);
+                }
+            }
+            _ => {
+                let worst = heard.map_or([Duration::ZERO; 2], |heard| heard.worst);
+                *heard = Some(Heard { from, last: now, worst, stretch: now });
+            }
+        }
+    }
+
+    /// Time that this process lost: the leader may have spoken meanwhile.
+    fn excuse(&self, stall: Duration) {
+        if let Some(heard) = self.heard.lock().as_mut() {
+            heard.last += stall;
+        }
+    }
+
+    /// For how long a member, if it is the one heard last, has been silent.
+    fn silence(&self, of: u64, now: Instant) -> Option<Duration> {
+        let heard = self.heard.lock().filter(|heard| heard.from == of)?;
+        Some(now.saturating_duration_since(heard.last))
+    }
+
+    fn worst(&self) -> Duration {
+        self.heard.lock().map_or(Duration::ZERO, |heard| heard.worst[0].max(heard.worst[1]))
+    }
+}
+
+/// The silence after which a leader is suspected. An election timeout that somebody has set is
+/// the least; the default one adapts.
+fn suspicion(heartbeat: Duration, election: Duration, worst: Duration) -> Duration {
+    let usual = (heartbeat * 3).max(worst * 2 + heartbeat / 2);
+    match election == DEFAULT_ELECTION {
+        true => usual.min(election * 2),
+        false => usual.max(election),
+    }
+}
+
+/// Watches the leader until this member stops.
+pub(crate) async fn run(inner: Arc<Inner>) {
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = Instant::now();
+    let mut rest_until = last;
+    while inner.stop.guard(looks.tick()).await.is_some() {
+        let now = Instant::now();
+        let late = now.saturating_duration_since(last + LOOK);
+        last = now;
+        if late > STALL {
+            inner.pace.excuse(late);
+        }
+        let Some(leader) = inner.suspect() else { continue };
+        if now < rest_until {
+            continue;
+        }
+        if inner.stop.guard(inner.look_into(leader)).await.is_none() {
+            return;
+        }
+        last = Instant::now();
+        rest_until = last + AGAIN;
+    }
+}
+
+impl Inner {
+    /// The leader, when it has been silent for too long.
+    pub(crate) fn suspect(&self) -> Option<u64> {
+        let leader = self.view.borrow().leader.filter(|leader| *leader != self.id)?;
+        let limit = suspicion(self.heartbeat, self.election, self.pace.worst());
+        let silence = self.pace.silence(leader, Instant::now())?;
+        (silence > limit).then_some(leader)
+    }
+
+    /// Knocks at a suspect's host; when it does not answer, has the leader replaced.
+    async fn look_into(self: &Arc<Self>, leader: u64) {
+        let Some(link) = self.links.get(leader) else { return };
+        let presence = timeout(KNOCK, link.connector.presence()).await;
+        let is_there = matches!(presence, Ok(Presence::Listening));
+        let silence = self.pace.silence(leader, Instant::now()).unwrap_or_default();
+        if self.suspect() != Some(leader) || (is_there && silence < self.patience()) {
+            return;
+        }
+        tracing::warn!(peer = format!("{leader:x}"), ?silence, is_there, "leader is given up");
+        self.replace(leader).await;
+    }
+
+    /// The silence that a leader may keep while its host answers.
+    fn patience(&self) -> Duration {
+        self.election.max(suspicion(self.heartbeat, self.election, self.pace.worst()) * 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[tokio::test]
+    async fn silence_is_counted_from_the_last_message_less_lost_time() {
+        let pace = Pace::default();
+        let start = Instant::now();
+        assert_eq!(pace.silence(7, start), None);
+        pace.hear_at(7, start);
+        pace.hear_at(7, start + MS(50));
+        pace.hear_at(7, start + MS(130));
+        assert_eq!(pace.worst(), MS(80));
+        assert_eq!(pace.silence(7, start + MS(200)), Some(MS(70)));
+        pace.excuse(MS(60));
+        assert_eq!(pace.silence(7, start + MS(200)), Some(MS(10)));
+        assert_eq!(pace.silence(8, start + MS(200)), None);
+        // A long pause is forgotten in time.
+        let mut at = start + MS(1130);
+        pace.hear_at(7, at);
+        assert_eq!(pace.worst(), MS(1000) - MS(60));
+        for _ in 0..1400 {
+            at += MS(50);
+            pace.hear_at(7, at);
+        }
+        assert_eq!(pace.worst(), MS(50));
+    }
+
+    #[test]
+    fn what_is_usual_decides_how_long_a_silence_must_be() {
+        let quiet = suspicion(MS(50), DEFAULT_ELECTION, MS(52));
+        assert_eq!(quiet, MS(150));
+        assert_eq!(suspicion(MS(50), DEFAULT_ELECTION, MS(200)), MS(425));
+        assert_eq!(suspicion(MS(50), DEFAULT_ELECTION, MS(5000)), DEFAULT_ELECTION * 2);
+        // What somebody has set is not undercut.
+        assert_eq!(suspicion(MS(100), MS(1000), MS(110)), MS(1000));
+        assert_eq!(suspicion(MS(100), MS(1000), MS(900)), MS(1850));
+    }
+}

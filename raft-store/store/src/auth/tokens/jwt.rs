@@ -1,0 +1,137 @@
+//! JWTs: name, auth revision and end, signed. Any member with the key can check one; none can
+//! take one back, but a change of users or roles makes its revision old.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use jsonwebtoken::{Algorithm, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use super::keys::{self, Keys};
+use crate::{
+    Error,
+    auth::{AuthError, Identity},
+};
+
+/// How long a token lives when nobody says otherwise.
+const DEFAULT_TTL: Duration = Duration::from_secs(300);
+
+/// What a token says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    username: String,
+    revision: serde_json::Number,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    exp: Option<serde_json::Number>,
+}
+
+/// Signs and checks tokens.
+pub(crate) struct Jwt {
+    algorithm: Algorithm,
+    keys: Keys,
+    ttl: Duration,
+}
+
+impl Jwt {
+    /// From the options of the setting.
+    pub(super) fn new(options: &BTreeMap<&str, &str>) -> Result<Self, String> {
+        let option = |name: &str| options.get(name).copied().filter(|value| !value.is_empty());
+        let ttl = match option("ttl") {
+            None => DEFAULT_TTL,
+            Some(text) => duration(text).ok_or_else(|| format!("ttl={text} is no duration"))?,
+        };
+        let read = |name: &str| -> Result<Option<Vec<u8>>, String> {
+            let Some(path) = option(name) else { return Ok(None) };
+            fs::read(path).map(Some).map_err(|error| format!("reading {path}: {error}"))
+        };
+        let (public, private) = (read("pub-key")?, read("priv-key")?);
+        let method = option("sign-method").unwrap_or_default();
+        let algorithm =
+            method.parse().map_err(|_| format!("sign-method={method} is none that is known"))?;
+        for name in options.keys() {
+            if !["sign-method", "pub-key", "priv-key", "ttl"].contains(name) {
+                tracing::warn!(name, "unknown JWT option");
+            }
+        }
+        let keys = keys::load(algorithm, private.as_deref(), public.as_deref())?;
+        let jwt = Self { algorithm, keys, ttl };
+        jwt.try_out()?;
+        Ok(jwt)
+    }
+
+    /// Makes sure that what is signed here is also believed here.
+    fn try_out(&self) -> Result<(), String> {
+        match self.sign("root", 1) {
+            Ok(token) if self.ttl.is_zero() || self.identify(&token).is_some() => Ok(()),
+            Ok(_) => Err("public and private keys don't match".to_owned()),
+            Err(error) if error == AuthError::VerifyOnly.into() => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A token for a user.
+    pub(super) fn sign(&self, user: &str, revision: u64) -> Result<String, Error> {
+        let key = self.keys.signing.as_ref().ok_or(AuthError::VerifyOnly)?;
+        let end = jsonwebtoken::get_current_timestamp().saturating_add(self.ttl.as_secs());
+        let claims =
+            Claims { username: user.to_owned(), revision: revision.into(), exp: Some(end.into()) };
+        let signed = jsonwebtoken::encode(&Header::new(self.algorithm), &claims, key);
+        signed.map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    /// Whose token this is.
+    pub(super) fn identify(&self, token: &str) -> Option<Identity> {
+        let mut how = Validation::new(self.algorithm);
+        how.leeway = 0;
+        how.required_spec_claims.clear();
+        how.validate_nbf = true;
+        how.validate_aud = false;
+        match jsonwebtoken::decode::<Claims>(token, &self.keys.checking, &how) {
+            Ok(decoded) => {
+                let Claims { username: name, revision, .. } = decoded.claims;
+                // etcd reads it as a floating point number; foreign issuers may write one.
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                let whole = || revision.as_f64().map(|revision| revision as u64);
+                let revision = revision.as_u64().or_else(whole)?;
+                Some(Identity::User { name, revision })
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a token is not believed");
+                None
+            }
+        }
+    }
+}
+
+/// A duration as Go writes it: `300ms`, `1.5h`, `2h45m`.
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    let mut total = 0.0;
+    if rest == "0" {
+        return Some(Duration::ZERO);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let length = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let (unit, after) = rest.split_at(length);
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        total += number * seconds;
+        rest = after;
+    }
+    Duration::try_from_secs_f64(total).ok()
+}
+
+#[cfg(test)]
+mod tests;

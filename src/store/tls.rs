@@ -1,0 +1,202 @@
+//! Flags about certificates, towards clients and towards members.
+
+use anyhow::{Context, Result, bail};
+use clap::ArgAction;
+use sha2::{Digest, Sha256};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use stdx::pki::{Authority, CertSpec, Issued, write_public, write_secret};
+use stdx::tls::{ClientAuth, Limits, ServerTls, Version};
+
+/// Name of certificates that a member makes for itself.
+const COMMON_NAME: &str = "trireme store";
+
+/// Flags about certificates; names are etcd's.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TlsFlags {
+    /// Certificate towards clients.
+    #[arg(long, env = "ETCD_CERT_FILE")]
+    cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, env = "ETCD_KEY_FILE")]
+    key_file: Option<PathBuf>,
+    /// Authority of clients.
+    #[arg(long, env = "ETCD_TRUSTED_CA_FILE")]
+    trusted_ca_file: Option<PathBuf>,
+    /// Whether clients must show a certificate.
+    #[arg(
+        long,
+        env = "ETCD_CLIENT_CERT_AUTH",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value_t = false
+    )]
+    client_cert_auth: bool,
+    /// Certificates of clients that were revoked.
+    #[arg(long, env = "ETCD_CLIENT_CRL_FILE")]
+    client_crl_file: Option<PathBuf>,
+    /// Makes a certificate towards clients at start, signed by nobody.
+    #[arg(
+        long,
+        env = "ETCD_AUTO_TLS",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value_t = false
+    )]
+    auto_tls: bool,
+    /// Cipher suites towards clients, by their names; all good ones when not given.
+    #[arg(long, env = "ETCD_CIPHER_SUITES", value_delimiter = ',')]
+    cipher_suites: Vec<String>,
+    /// Oldest TLS version: TLS1.2 or TLS1.3.
+    #[arg(long, env = "ETCD_TLS_MIN_VERSION", default_value = "TLS1.2")]
+    tls_min_version: String,
+    /// Newest TLS version: TLS1.2 or TLS1.3.
+    #[arg(long, env = "ETCD_TLS_MAX_VERSION")]
+    tls_max_version: Option<String>,
+    /// Certificate towards members.
+    #[arg(long, env = "ETCD_PEER_CERT_FILE")]
+    peer_cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, env = "ETCD_PEER_KEY_FILE")]
+    peer_key_file: Option<PathBuf>,
+    /// Authority of members.
+    #[arg(long, env = "ETCD_PEER_TRUSTED_CA_FILE")]
+    peer_trusted_ca_file: Option<PathBuf>,
+    /// Encrypts between members with certificates made at start; whoever knows
+    /// --initial-cluster-token can make one too.
+    #[arg(
+        long,
+        env = "ETCD_PEER_AUTO_TLS",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value_t = false
+    )]
+    peer_auto_tls: bool,
+}
+
+impl TlsFlags {
+    /// Fills in what is not given from a folder with ca.crt, server.crt and server.key.
+    pub(super) fn fill(&mut self, folder: &Path) {
+        let file = |name: &str| Some(folder.join(name));
+        self.client_cert_auth |= self.cert_file.is_none();
+        let (cert, key, ca) = (file("server.crt"), file("server.key"), file("ca.crt"));
+        self.cert_file = self.cert_file.take().or(cert.clone());
+        self.key_file = self.key_file.take().or(key.clone());
+        self.trusted_ca_file = self.trusted_ca_file.take().or(ca.clone());
+        self.peer_cert_file = self.peer_cert_file.take().or(cert);
+        self.peer_key_file = self.peer_key_file.take().or(key);
+        self.peer_trusted_ca_file = self.peer_trusted_ca_file.take().or(ca);
+    }
+
+    /// Settings towards clients.
+    pub(super) fn client(
+        &self,
+        data_dir: &Path,
+        hosts: &[&str],
+    ) -> Result<(Option<ServerTls>, Limits)> {
+        let (cert, key) = match (self.cert_file.clone(), self.key_file.clone()) {
+            (Some(cert), Some(key)) => (cert, key),
+            _ if self.auto_tls => {
+                let authority = Authority::create(COMMON_NAME)?;
+                let issued = issue(&authority, hosts)?;
+                let (cert, key, _) =
+                    save(&data_dir.join("fixtures").join("client"), &authority, &issued)?;
+                (cert, key)
+            }
+            _ => bail!("https client URLs need --cert-file and --key-file, or --auto-tls"),
+        };
+        let client_auth = match (self.client_cert_auth, &self.trusted_ca_file) {
+            (true, None) => bail!("--client-cert-auth needs --trusted-ca-file"),
+            (true, _) => ClientAuth::Required,
+            (false, Some(_)) => ClientAuth::Optional,
+            (false, None) => ClientAuth::None,
+        };
+        if self.client_crl_file.is_some() && client_auth == ClientAuth::None {
+            bail!("--client-crl-file needs --trusted-ca-file");
+        }
+        let client_ca = self.trusted_ca_file.clone();
+        let tls = ServerTls { cert, key, client_ca, client_auth, alpn: vec!["h2", "http/1.1"] };
+        let limits = Limits {
+            crl: self.client_crl_file.clone(),
+            oldest: version("--tls-min-version", &self.tls_min_version)?,
+            newest: self
+                .tls_max_version
+                .as_deref()
+                .map_or(Ok(Version::Tls13), |text| version("--tls-max-version", text))?,
+            cipher_suites: self.cipher_suites.clone(),
+        };
+        if limits.newest < limits.oldest {
+            bail!("--tls-max-version is older than --tls-min-version");
+        }
+        Ok((Some(tls), limits))
+    }
+
+    /// Settings towards members.
+    pub(super) fn peer(&self, config: &store::Config, hosts: &[&str]) -> Result<store::PeerTls> {
+        match (&self.peer_trusted_ca_file, &self.peer_cert_file, &self.peer_key_file) {
+            (Some(ca), Some(cert), Some(key)) => {
+                Ok(store::PeerTls { ca: ca.clone(), cert: cert.clone(), key: key.clone() })
+            }
+            _ if self.peer_auto_tls => {
+                // The same authority in all members, and no secret: as in etcd, this keeps out
+                // listeners, not impostors.
+                let seed = Sha256::digest(format!("{COMMON_NAME} {}", config.token)).into();
+                let authority = Authority::from_seed(COMMON_NAME, seed)?;
+                let issued = issue(&authority, hosts)?;
+                let folder = config.data_dir.join("fixtures").join("peer");
+                let (cert, key, ca) = save(&folder, &authority, &issued)?;
+                Ok(store::PeerTls { ca, cert, key })
+            }
+            _ => bail!(
+                "https peer URLs need --peer-trusted-ca-file, --peer-cert-file and \
+                 --peer-key-file, or --peer-auto-tls"
+            ),
+        }
+    }
+}
+
+fn version(flag: &str, text: &str) -> Result<Version> {
+    match text {
+        "TLS1.2" => Ok(Version::Tls12),
+        "TLS1.3" => Ok(Version::Tls13),
+        other => bail!("{flag} must be TLS1.2 or TLS1.3, not {other:?}"),
+    }
+}
+
+/// A certificate for these hosts.
+fn issue(authority: &Authority, hosts: &[&str]) -> Result<Issued> {
+    let (mut ips, mut dns_names) = (Vec::new(), vec!["localhost".to_owned()]);
+    for host in hosts {
+        match host.parse::<IpAddr>() {
+            Ok(ip) => ips.push(ip),
+            Err(_) => dns_names.push((*host).to_owned()),
+        }
+    }
+    let cn = COMMON_NAME.to_owned();
+    let spec = CertSpec { cn, ips, dns_names, server: true, client: true, ..CertSpec::default() };
+    Ok(authority.issue(&spec)?)
+}
+
+/// Writes certificate, key and authority; where they are.
+fn save(
+    folder: &Path,
+    authority: &Authority,
+    issued: &Issued,
+) -> Result<(PathBuf, PathBuf, PathBuf)> {
+    let path = |name: &str| folder.join(name);
+    let (cert, key, ca) = (path("cert.pem"), path("key.pem"), path("ca.pem"));
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        write_public(&cert, issued.cert_pem.as_bytes())?;
+        write_secret(&key, issued.key_pem.as_bytes())?;
+        write_public(&ca, authority.cert_pem().as_bytes())
+    };
+    write().with_context(|| format!("writing certificates to {}", folder.display()))?;
+    Ok((cert, key, ca))
+}
