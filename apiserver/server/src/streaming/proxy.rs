@@ -232,7 +232,10 @@ mod tests {
     #[test]
     fn a_target_may_name_scheme_and_port() {
         assert_eq!(split("web", "pod").expect("ok"), Target { scheme: "", name: "web", port: "" });
-        assert_eq!(split("web:80", "pod").expect("ok"), Target { scheme: "", name: "web", port: "80" });
+        assert_eq!(
+            split("web:80", "pod").expect("ok"),
+            Target { scheme: "", name: "web", port: "80" }
+        );
         let full = Target { scheme: "http", name: "web", port: "x" };
         assert_eq!(split("http:web:x", "pod").expect("ok"), full);
         assert!(split("a:b:c:d", "pod").is_err() && split("ftp:b:c", "pod").is_err());
