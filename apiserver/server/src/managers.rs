@@ -74,18 +74,6 @@ pub fn door(kind: &Kind, subresource: &str) -> Door {
     }
 }
 
-/// Drops the entries of other versions, for a kind whose versions share no fields to speak of.
-pub fn drop_other_versions(object: &mut Value, kind: &Kind) {
-    let own = kind.resource.api_version();
-    let entries = fields::list(object, PATH);
-    if entries.iter().all(|entry| fields::text(entry, "/apiVersion") == own) {
-        return;
-    }
-    let mut kept = entries.to_vec();
-    kept.retain(|entry| fields::text(entry, "/apiVersion") == own);
-    fields::set(object, PATH, kept);
-}
-
 /// After an apply, which has settled the entries itself: keeps old times where nothing changed.
 pub fn settle(new: &mut Value, old: &Value) {
     let before = fields::list(old, PATH).to_vec();

@@ -296,9 +296,5 @@ pub fn conflict(call: &Call) -> Status {
 pub fn stored(call: &Call, item: &Item) -> Result<Value, Status> {
     let object = document::decode(&item.value, item.revision)
         .map_err(|error| Status::internal(&error.to_string()))?;
-    let mut object = crate::conversion::convert(object, call.kind.gvk());
-    if call.kind.resource.kind == "Event" {
-        managers::drop_other_versions(&mut object, &call.kind);
-    }
-    Ok(object)
+    Ok(crate::conversion::convert(object, call.kind.gvk()))
 }
