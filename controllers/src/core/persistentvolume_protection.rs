@@ -2,13 +2,11 @@
 
 use crate::{
     ctx::{Action, Ctx, Key},
-    error::Error,
+    error::{Doing, Error},
     manager::{Controller, Kind},
     watch::Watch,
 };
-use client::Patch;
 use k8s_openapi::api::core::v1::PersistentVolume;
-use serde_json::json;
 use std::sync::Arc;
 
 /// The finalizer that keeps it.
@@ -45,11 +43,12 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
         return Ok(Action::Done);
     };
     if let Some(finalizers) = plan(&volume) {
-        let body = json!({"metadata": {
-            "uid": volume.metadata.uid,
-            "resourceVersion": volume.metadata.resource_version,
-            "finalizers": (!finalizers.is_empty()).then_some(finalizers)}});
-        ctx.patch::<PersistentVolume>(&key, &key, Patch::Merge(body)).await?;
+        let mut volume = (*volume).clone();
+        volume.metadata.finalizers = Some(finalizers);
+        let sent = ctx.client.update(&volume).await;
+        if let Some(written) = sent.gone_is_done("protect a volume")? {
+            ctx.wrote(&key, &written);
+        }
     }
     Ok(Action::Done)
 }
@@ -58,6 +57,7 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
 mod tests {
     use super::*;
     use crate::testing::object;
+    use serde_json::json;
 
     #[test]
     fn a_bound_volume_stays() {

@@ -8,10 +8,12 @@ use crate::{
     pods,
     watch::Watch,
 };
-use client::{Informer, Patch};
+use client::Informer;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use serde_json::{Value, json};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimCondition, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use std::sync::Arc;
 
 /// The finalizer that keeps it.
@@ -74,20 +76,34 @@ fn plan(claim: &PersistentVolumeClaim, users: &[Arc<Pod>]) -> Option<Vec<String>
     Some(finalizers)
 }
 
-/// The condition to write, if what it shows has changed.
-fn unused(claim: &PersistentVolumeClaim, users: &[Arc<Pod>], now: Timestamp) -> Option<Value> {
+/// The conditions to write, if what they show has changed.
+fn unused(
+    claim: &PersistentVolumeClaim,
+    users: &[Arc<Pod>],
+    now: Timestamp,
+) -> Option<Vec<PersistentVolumeClaimCondition>> {
     let status = claim.status.clone().unwrap_or_default();
-    let shown = status.conditions.iter().flatten().any(|one| one.type_ == UNUSED);
+    let mut conditions = status.conditions.unwrap_or_default();
+    let shown = conditions.iter().any(|one| one.type_ == UNUSED);
     let bound = status.phase.as_deref() == Some("Bound");
     match (users.is_empty(), shown) {
-        (true, false) if bound => Some(json!({
-            "type": UNUSED, "status": "True", "reason": "NoPodsUsingPVC",
-            "message": "No pods are currently referencing this PVC",
-            "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        })),
-        (false, true) => Some(json!({"type": UNUSED, "$patch": "delete"})),
-        _ => None,
+        (true, false) if bound => conditions.push(PersistentVolumeClaimCondition {
+            type_: UNUSED.into(),
+            status: "True".into(),
+            reason: Some("NoPodsUsingPVC".into()),
+            message: Some("No pods are currently referencing this PVC".into()),
+            last_transition_time: Some(Time(seconds(now))),
+            ..PersistentVolumeClaimCondition::default()
+        }),
+        (false, true) => conditions.retain(|one| one.type_ != UNUSED),
+        _ => return None,
     }
+    Some(conditions)
+}
+
+/// A time as the API shows it: without what is below a second.
+fn seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
@@ -96,19 +112,16 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
     };
     let users = ctx.cache::<Pod>().by_index(BY_CLAIM, &key.to_string());
     if let Some(finalizers) = plan(&claim, &users) {
-        let body = json!({"metadata": {
-            "uid": claim.metadata.uid,
-            "resourceVersion": claim.metadata.resource_version,
-            "finalizers": (!finalizers.is_empty()).then_some(finalizers)}});
-        ctx.patch::<PersistentVolumeClaim>(&key, &key, Patch::Merge(body)).await?;
-    } else if let Some(condition) = unused(&claim, &users, ctx.now()) {
-        let body =
-            json!({"metadata": {"uid": claim.metadata.uid}, "status": {"conditions": [condition]}});
-        let (namespace, name) = (&key.namespace, &key.name);
-        let sent = ctx
-            .client
-            .patch_status::<PersistentVolumeClaim>(namespace, name, Patch::Strategic(body))
-            .await;
+        let mut claim = (*claim).clone();
+        claim.metadata.finalizers = Some(finalizers);
+        let sent = ctx.client.update(&claim).await;
+        if let Some(written) = sent.gone_is_done("protect a claim")? {
+            ctx.wrote(&key, &written);
+        }
+    } else if let Some(conditions) = unused(&claim, &users, ctx.now()) {
+        let mut claim = (*claim).clone();
+        claim.status.get_or_insert_default().conditions = Some(conditions);
+        let sent = ctx.client.update_status(&claim).await;
         if let Some(written) = sent.gone_is_done("show whether a claim is used")? {
             ctx.wrote(&key, &written);
         }
@@ -120,6 +133,7 @@ async fn reconcile(ctx: Arc<Ctx>, key: Key) -> Result<Action, Error> {
 mod tests {
     use super::*;
     use crate::testing::{object, pod};
+    use serde_json::json;
 
     #[test]
     fn a_claim_goes_when_no_bound_pod_uses_it() {
@@ -137,11 +151,11 @@ mod tests {
     fn a_bound_claim_shows_that_nobody_uses_it() {
         let mut claim: PersistentVolumeClaim = object(json!({"status": {"phase": "Bound"}}));
         let shown = unused(&claim, &[], Timestamp::UNIX_EPOCH).expect("new");
-        assert_eq!(shown["reason"], "NoPodsUsingPVC");
-        claim.status = Some(object(json!({"phase": "Bound", "conditions": [shown]})));
+        assert_eq!(shown[0].reason.as_deref(), Some("NoPodsUsingPVC"));
+        claim.status = Some(object(json!({"phase": "Bound", "conditions": shown})));
         assert_eq!(unused(&claim, &[], Timestamp::UNIX_EPOCH), None);
         let user = Arc::new(pod("p", json!({})));
-        assert!(unused(&claim, &[user], Timestamp::UNIX_EPOCH).is_some());
+        assert_eq!(unused(&claim, &[user], Timestamp::UNIX_EPOCH), Some(Vec::new()));
     }
 
     #[test]

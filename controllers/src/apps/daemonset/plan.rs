@@ -42,9 +42,6 @@ pub(crate) struct Situation<'a> {
     nodes: BTreeMap<String, (Option<Fit>, Vec<Arc<Pod>>)>,
 }
 
-/// The new and the old Pod of a node.
-type Pair<'a> = (Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>);
-
 impl<'a> Situation<'a> {
     /// Sorts Pods to nodes.
     pub(crate) fn new(

@@ -18,16 +18,11 @@ use crate::{
     selector::Selector,
     watch::Watch,
 };
-use client::Patch;
-use k8s_openapi::{
-    api::{
-        apps::v1::{ControllerRevision, StatefulSet},
-        core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec},
-    },
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, StatefulSet},
+    core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec},
 };
 use plan::{Change, Plan, Revisions};
-use serde_json::json;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 /// The controller.
@@ -253,13 +248,12 @@ async fn own_claims(
         if wanted == current {
             continue;
         }
-        let owners: Option<&Vec<OwnerReference>> = (!wanted.is_empty()).then_some(&wanted);
-        let body = json!({"metadata": {
-            "uid": there.metadata.uid,
-            "resourceVersion": there.metadata.resource_version,
-            "ownerReferences": owners}});
-        let at = Key::new(&key.namespace, name);
-        ctx.patch::<PersistentVolumeClaim>(key, &at, Patch::Merge(body)).await?;
+        let mut claim = (*there).clone();
+        claim.metadata.owner_references = Some(wanted);
+        let sent = ctx.client.update(&claim).await;
+        if let Some(written) = sent.gone_is_done("change whose a claim is")? {
+            ctx.wrote(key, &written);
+        }
     }
     Ok(())
 }

@@ -21,12 +21,12 @@ use crate::{
     pods,
     watch::Watch,
 };
-use client::{DeleteOptions, Patch};
+use client::{DeleteOptions, ListOptions, Patch};
 use futures::future::join_all;
 use health::{Beat, Health};
 use k8s_openapi::api::{
     coordination::v1::Lease,
-    core::v1::{Namespace, Node, Pod},
+    core::v1::{Node, Pod},
 };
 use serde_json::json;
 use std::{
@@ -206,7 +206,8 @@ impl Monitor {
 
 /// A read that needs the store's quorum answers in time.
 async fn control_plane_works(ctx: &Ctx, patience: Duration) -> bool {
-    let read = ctx.client.find::<Namespace>("", "kube-system");
+    let one = ListOptions { limit: 1, ..ListOptions::default() };
+    let read = ctx.client.list::<Node>("", &one);
     matches!(tokio::time::timeout(patience, read).await, Ok(Ok(_)))
 }
 
