@@ -62,6 +62,9 @@ pub(crate) struct ApiFlags {
     /// Further keys that verify them.
     #[arg(long)]
     service_account_key_file: Vec<PathBuf>,
+    /// Fixed bearer tokens: lines of token,user,uid,"groups".
+    #[arg(long, value_name = "FILE")]
+    token_auth_file: Option<PathBuf>,
     /// Longest time for a request that is no watch, in seconds.
     #[arg(long, default_value_t = 60)]
     request_timeout: u64,
@@ -92,6 +95,7 @@ impl ApiFlags {
         let signing = self.service_account_signing_key_file.clone();
         config.signing_key = signing.unwrap_or_else(|| file("sa.key"));
         config.verifying_keys.clone_from(&self.service_account_key_file);
+        config.token_auth_file.clone_from(&self.token_auth_file);
         config.request_timeout = Duration::from_secs(self.request_timeout);
         config.agent_client_cert = Some(file("apiserver-kubelet-client.crt"));
         config.agent_client_key = Some(file("apiserver-kubelet-client.key"));

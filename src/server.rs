@@ -44,6 +44,9 @@ pub(crate) struct ElectedFlags {
     /// How fast failures count: fast or upstream (Kubernetes' own times).
     #[arg(long, default_value = "upstream")]
     profile: String,
+    /// Whether nodes get pod ranges at all.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    allocate_node_cidrs: bool,
     /// Range that nodes' pod ranges are taken from.
     #[arg(long, default_value = "10.244.0.0/16")]
     cluster_cidr: ipnet::IpNet,
@@ -100,7 +103,7 @@ impl ElectedFlags {
         };
         Ok(controllers::Config {
             profile,
-            cluster_cidr: Some(self.cluster_cidr),
+            cluster_cidr: self.allocate_node_cidrs.then_some(self.cluster_cidr),
             node_cidr_mask: self.node_cidr_mask_size,
             root_ca_pem,
             signing: self.signing()?,

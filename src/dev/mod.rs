@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Parts that run on each master, such as store,apiserver; all when not given.
     #[arg(long, value_name = "LIST")]
     components: Option<String>,
+    /// Further flag of each master (trireme server --help), such as --server-flag=--request-timeout=30.
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    server_flag: Vec<String>,
     /// Image archives (docker save, OCI layout) to import on every node.
     #[arg(long, value_name = "FILE")]
     import: Vec<PathBuf>,
@@ -282,6 +285,7 @@ fn flags(args: &Args) -> Vec<String> {
     } else {
         flags.push("--log=info,openraft=warn,netlink_packet_route=error".to_owned());
     }
+    flags.extend(args.server_flag.iter().cloned());
     flags
 }
 
