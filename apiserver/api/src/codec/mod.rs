@@ -5,8 +5,10 @@
 //! are canonical. That makes the stored bytes independent of how a client wrote them.
 
 mod canonical;
+mod discovery;
 mod error;
 mod json;
+mod openapi_v2;
 mod protobuf;
 mod strict;
 mod time;
@@ -20,7 +22,9 @@ use serde_json::Value;
 
 pub use self::{
     canonical::{canonicalize, zero},
+    discovery::{encode_discovery, legacy_discovery_text},
     error::Error,
+    openapi_v2::encode_openapi_v2,
     protobuf::{
         decode_envelope, decode_message, encode_message, encode_protobuf, encode_unknown,
         encode_watch_event,

@@ -67,7 +67,11 @@ fn aggregated(request: &Request) -> Option<Encoding> {
 
 fn aggregated_answer(request: &Request, document: &Value, encoding: Encoding) -> Response<Body> {
     let form = Form { encoding, ..Form::default() };
-    let bytes = match respond::encode(form, document, None) {
+    let bytes = match encoding {
+        Encoding::Protobuf => Ok(api::codec::encode_discovery(document).into()),
+        _ => respond::encode(form, document, None),
+    };
+    let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(status) => return request.fail(&status),
     };
@@ -107,7 +111,12 @@ fn form(request: &Request) -> Result<Form, Status> {
 
 fn plain(request: &Request, document: &Value, form: Form) -> Response<Body> {
     let form = Form { shape: Shape::Full, ..form };
-    match respond::encode(form, document, None) {
+    let bytes = if form.encoding == Encoding::Json && !form.pretty {
+        Ok(format!("{}\n", api::codec::legacy_discovery_text(document)).into())
+    } else {
+        respond::encode(form, document, None)
+    };
+    match bytes {
         Ok(bytes) => {
             let kind = form.encoding.media_type();
             let mut response = respond::respond(200, kind, full(bytes));

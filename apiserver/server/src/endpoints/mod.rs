@@ -126,7 +126,9 @@ impl Request {
         if let Some(refusal) = self.only_accepting(&["application/json"]) {
             return refusal;
         }
-        self.json(&version())
+        // Unlike all else this one is indented, whoever asks.
+        let text = serde_json::to_vec_pretty(&version()).expect("a JSON value can be written");
+        respond::respond_bytes(200, "application/json", text.into(), self.headers())
     }
 }
 

@@ -1,7 +1,10 @@
 //! OpenAPI documents, v3 per group-version and v2 in one: the embedded bytes go out as they are, compressed, to
 //! clients that read gzip.
 
+use flate2::{Compression, write::GzEncoder};
 use http::{HeaderValue, Method, Response, header};
+use std::io::Write;
+use std::sync::OnceLock;
 use stdx::serve::{Body, empty, full};
 
 use super::{Request, TEXT};
@@ -32,13 +35,27 @@ pub(super) fn serve(request: &Request, path: &str) -> Option<Response<Body>> {
 
 fn v2(request: &Request) -> Response<Body> {
     let wishes = wishes(request.headers());
-    if !wishes.iter().any(|wish| wish.allows(JSON)) {
-        let wanted =
-            wishes.iter().any(|wish| wish.subtype == &V2_PROTOBUF.0["application/".len()..]);
-        tracing::debug!(protobuf = wanted, "openapi v2 in an unknown form was asked for");
-        return respond::respond(406, TEXT, empty());
+    // The table of types names what is asked for; nobody asks for what is answered.
+    let chosen = wishes.iter().find_map(|wish| {
+        [(JSON, false), (V2_PROTOBUF.0, true)].into_iter().find(|(media, _)| wish.allows(media))
+    });
+    match chosen {
+        Some((_, true)) => document(request, V2_PROTOBUF.1, v2_protobuf(), "v2", None),
+        Some(_) => document(request, JSON, api::openapi::v2_gz(), "v2", None),
+        None => respond::respond(406, TEXT, empty()),
     }
-    document(request, api::openapi::v2_gz(), "v2", None)
+}
+
+/// The v2 document as protobuf, compressed; made when somebody asks for the first time.
+fn v2_protobuf() -> &'static [u8] {
+    static MADE: OnceLock<Vec<u8>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let plain = api::codec::encode_openapi_v2(&api::openapi::v2());
+        let plain = plain.expect("a test writes the embedded document");
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        let written = encoder.write_all(&plain).and_then(|()| encoder.finish());
+        written.expect("writing to memory succeeds")
+    })
 }
 
 fn v3(request: &Request, below: &str) -> Response<Body> {
@@ -54,12 +71,13 @@ fn v3(request: &Request, below: &str) -> Response<Body> {
         }
         return response;
     }
-    document(request, found.gz, &found.hash, (!hash.is_empty()).then_some(FOREVER))
+    document(request, JSON, found.gz, &found.hash, (!hash.is_empty()).then_some(FOREVER))
 }
 
 /// A compressed document, as it is or inflated.
 fn document(
     request: &Request,
+    media: &str,
     gz: &'static [u8],
     tag: &str,
     cache: Option<&'static str>,
@@ -76,9 +94,9 @@ fn document(
     let mut response = if unchanged {
         unchanged_answer()
     } else if gzip {
-        respond::respond(200, JSON, full(gz))
+        respond::respond(200, media, full(gz))
     } else {
-        respond::respond(200, JSON, full(inflate(gz)))
+        respond::respond(200, media, full(inflate(gz)))
     };
     let out = response.headers_mut();
     if gzip && !unchanged {
