@@ -140,7 +140,7 @@ fn read_applied(call: &Call, problems: &mut Vec<String>) -> Result<Value, Status
 }
 
 /// A patch error as an answer.
-fn refused(error: patch::Error) -> Status {
+pub(super) fn refused(error: patch::Error) -> Status {
     let message = error.to_string();
     match error {
         patch::Error::BadRequest(_) => Status::bad_request(&message),

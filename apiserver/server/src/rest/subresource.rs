@@ -6,6 +6,7 @@
 mod binding;
 mod eviction;
 mod scale;
+mod scale_owners;
 mod token;
 
 use api::status::Status;

@@ -1,14 +1,15 @@
 //! `scale`: how many replicas an object wants and has, in one form for all kinds that have replicas.
 
 use api::facts::{Gvk, registry};
-use api::patch::{JsonPatch, merge, text};
+use api::patch::{self, Apply, Door, JsonPatch, merge, text};
 use api::selector::Labels;
 use api::status::{FieldError, Status};
 use serde_json::{Map, Value, json};
 
+use super::scale_owners;
 use crate::fields;
 use crate::negotiate::content_type;
-use crate::rest::patch::unfit;
+use crate::rest::patch::{refused, unfit};
 use crate::rest::update::{self, Transform, stored};
 use crate::rest::write_options::{self, WriteOptions};
 use crate::rest::{Answer, Call, Payload, get, input, not_allowed};
@@ -69,10 +70,14 @@ enum Change {
     Json(JsonPatch),
     /// It is merged with.
     Merge(Value),
+    /// It is applied to; or what is wrong with that.
+    Apply { config: Result<Value, Status>, force: bool },
 }
 
 struct Rescale {
     change: Change,
+    /// The version of the scaled object.
+    api_version: String,
     /// The name in the path.
     name: String,
     manager: String,
@@ -89,6 +94,10 @@ impl Transform for Rescale {
             Change::Replace(scale) => scale.clone(),
             Change::Json(patch) => patch.apply(&before).map_err(failed)?,
             Change::Merge(patch) => merge::apply(&before, patch),
+            Change::Apply { config, force } => {
+                let config = config.as_ref().map_err(Clone::clone)?;
+                self.applied(current, before, config, *force)?
+            }
         };
         let (name, wanted) = (fields::text(&scale, "/metadata/name"), &self.name);
         if name != wanted {
@@ -118,6 +127,10 @@ impl Transform for Rescale {
         }
         let mut new = current.clone();
         fields::set(&mut new, "/spec/replicas", replicas);
+        if matches!(self.change, Change::Apply { .. }) {
+            let owners = scale_owners::of_object(current, &scale, &self.api_version);
+            fields::set(&mut new, "/metadata/managedFields", owners);
+        }
         for path in ["/metadata/uid", "/metadata/resourceVersion"] {
             let given = fields::text(&scale, path);
             if !given.is_empty() {
@@ -131,7 +144,10 @@ impl Transform for Rescale {
         match &self.change {
             Change::Replace(scale) => !fields::text(scale, "/metadata/resourceVersion").is_empty(),
             Change::Merge(patch) => fields::has(patch, "/metadata/resourceVersion"),
-            Change::Json(_) => false,
+            Change::Apply { config: Ok(config), .. } => {
+                !fields::text(config, "/metadata/resourceVersion").is_empty()
+            }
+            Change::Json(_) | Change::Apply { .. } => false,
         }
     }
 
@@ -140,8 +156,46 @@ impl Transform for Rescale {
     }
 
     fn manager(&self) -> Option<&str> {
-        Some(&self.manager)
+        (!matches!(self.change, Change::Apply { .. })).then_some(&self.manager)
     }
+}
+
+impl Rescale {
+    /// The scale after server-side apply, with the entries of those who own its replicas.
+    fn applied(
+        &self,
+        current: &Value,
+        mut before: Value,
+        config: &Value,
+        force: bool,
+    ) -> Result<Value, Status> {
+        let ty = registry().kind(GVK.group, GVK.version, GVK.kind);
+        let scale_version = GVK.api_version();
+        let owners = scale_owners::of_scale(current, &self.api_version, &scale_version);
+        fields::set(&mut before, "/metadata/managedFields", owners);
+        let apply = Apply {
+            manager: &self.manager,
+            subresource: "scale",
+            time: &fields::now(),
+            ty: ty.ok_or_else(|| Status::internal("no type for Scale"))?,
+            api_version: &scale_version,
+            door: Door::Whole,
+            force,
+        };
+        apply.apply(Some(&before), config).map_err(refused)
+    }
+}
+
+/// Reads an applied scale.
+fn read_applied(call: &Call) -> Result<Value, Status> {
+    let (value, _) = api::codec::parse(&call.body, api::codec::ContentType::Yaml)
+        .map_err(|error| Status::bad_request(&format!("error encoding patch: {error}")))?;
+    let (api_version, kind) = (fields::text(&value, "/apiVersion"), fields::text(&value, "/kind"));
+    if (api_version, kind) != (&GVK.api_version(), GVK.kind) {
+        let what = patch::printed_kind(api_version, kind);
+        return Err(Status::bad_request(&format!("invalid object type: {what}")));
+    }
+    Ok(value)
 }
 
 async fn replace(call: &Call) -> Result<Answer, Status> {
@@ -166,9 +220,7 @@ async fn patch(call: &Call) -> Result<Answer, Status> {
             Change::Merge(merge::parse(&call.body).map_err(bad)?)
         }
         "application/apply-patch+yaml" => {
-            let parsed = api::codec::parse(&call.body, api::codec::ContentType::Yaml);
-            let (value, _) = parsed.map_err(|error| Status::bad_request(&error.to_string()))?;
-            Change::Merge(value)
+            Change::Apply { config: read_applied(call), force: options.force.unwrap_or(false) }
         }
         _ => return Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")),
     };
@@ -178,6 +230,7 @@ async fn patch(call: &Call) -> Result<Answer, Status> {
 async fn run(call: &Call, change: Change, options: &WriteOptions) -> Result<Answer, Status> {
     let rescale = Rescale {
         change,
+        api_version: call.kind.resource.api_version(),
         name: call.info.name.clone(),
         manager: options.manager_or(call.user_agent()),
     };
