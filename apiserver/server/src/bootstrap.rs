@@ -224,6 +224,7 @@ fn with_status(kind: &Kind, object: &Value, status: Value, manager: &str) -> Opt
         ty: kind.ty(),
         api_version: &api_version,
         door: managers::door(kind, "status"),
+        convert: api::patch::no_other_version,
         force: true,
     };
     let config = json!({"apiVersion": api_version, "kind": kind.resource.kind,

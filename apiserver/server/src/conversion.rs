@@ -1,7 +1,9 @@
 //! Kinds that are served in two versions but stored once: events, and autoscalers.
 
-use api::facts::Gvk;
-use serde_json::{Map, Value, json};
+pub mod autoscaler;
+
+use api::facts::{Gvk, Ty, registry, split_api_version};
+use serde_json::{Map, Value};
 
 use crate::fields;
 
@@ -34,10 +36,21 @@ pub fn convert(object: Value, wanted: Gvk<'_>) -> Value {
     match (is, wanted.group, wanted.version) {
         ("v1", "events.k8s.io", "v1") => event(object, wanted, |(old, new)| (old, new)),
         ("events.k8s.io/v1", "", "v1") => event(object, wanted, |(old, new)| (new, old)),
-        ("autoscaling/v1", "autoscaling", "v2") => autoscaler_v2(object, wanted),
-        ("autoscaling/v2", "autoscaling", "v1") => autoscaler_v1(object, wanted),
+        ("autoscaling/v1", "autoscaling", "v2") => autoscaler::to_second(object, wanted),
+        ("autoscaling/v2", "autoscaling", "v1") => autoscaler::to_first(object, wanted),
         _ => object,
     }
+}
+
+/// An object in the version that an owner of its fields wrote in, with its type there; `None` if
+/// it can't be brought there. Events of one group don't count as a version of the other's.
+pub fn in_version(object: &Value, api_version: &str) -> Option<(Value, Ty<'static>)> {
+    let kind = fields::text(object, "/kind");
+    let (group, version) = split_api_version(api_version);
+    let (own, _) = split_api_version(fields::text(object, "/apiVersion"));
+    let ty = registry().kind(group, version, kind).filter(|_| own == group)?;
+    let converted = convert(object.clone(), Gvk { group, version, kind });
+    (fields::text(&converted, "/apiVersion") == api_version).then_some((converted, ty))
 }
 
 fn event(
@@ -90,133 +103,10 @@ pub fn without_stand_ins(mut object: Value) -> Value {
     object
 }
 
-/// What version 1 can't say lies in these annotations.
-const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
-const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
-const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
-const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
-
-fn cpu_metric(percent: Value) -> Value {
-    json!({"type": "Resource", "resource": {
-        "name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}})
-}
-
-fn autoscaler_v2(mut object: Value, wanted: Gvk<'_>) -> Value {
-    fields::set(&mut object, "/apiVersion", wanted.api_version());
-    let mut metrics = annotation(&mut object, METRICS).unwrap_or_default();
-    if let Some(percent) = fields::remove(&mut object, "/spec/targetCPUUtilizationPercentage") {
-        metrics.push(cpu_metric(percent));
-    }
-    if !metrics.is_empty() {
-        fields::set(&mut object, "/spec/metrics", metrics);
-    }
-    if let Some(behavior) = annotation_value(&mut object, BEHAVIOR) {
-        fields::set(&mut object, "/spec/behavior", behavior);
-    }
-    let mut current = annotation(&mut object, CURRENT).unwrap_or_default();
-    let percent = fields::remove(&mut object, "/status/currentCPUUtilizationPercentage");
-    if let Some(percent) = percent {
-        current.push(json!({"type": "Resource", "resource": {
-            "name": "cpu", "current": {"averageUtilization": percent}}}));
-    }
-    // The newer version writes no zero, and an empty list as null.
-    if object.get("status").is_some_and(Value::is_object) {
-        let current = if current.is_empty() { Value::Null } else { Value::Array(current) };
-        fields::set(&mut object, "/status/currentMetrics", current);
-        if fields::integer(&object, "/status/currentReplicas") == Some(0) {
-            fields::remove(&mut object, "/status/currentReplicas");
-        }
-    }
-    if let Some(conditions) = annotation(&mut object, CONDITIONS) {
-        fields::set(&mut object, "/status/conditions", conditions);
-    }
-    object
-}
-
-fn autoscaler_v1(mut object: Value, wanted: Gvk<'_>) -> Value {
-    fields::set(&mut object, "/apiVersion", wanted.api_version());
-    let is_cpu = |metric: &Value| {
-        fields::text(metric, "/type") == "Resource"
-            && fields::text(metric, "/resource/name") == "cpu"
-    };
-    let target = "/resource/target/averageUtilization";
-    let mut others = Vec::new();
-    for metric in take_list(&mut object, "/spec/metrics") {
-        match metric.pointer(target).filter(|_| is_cpu(&metric)) {
-            Some(percent) => {
-                let percent = percent.clone();
-                fields::set(&mut object, "/spec/targetCPUUtilizationPercentage", percent);
-            }
-            None => others.push(metric),
-        }
-    }
-    annotate(&mut object, METRICS, others);
-    let mut others = Vec::new();
-    for metric in take_list(&mut object, "/status/currentMetrics") {
-        match metric.pointer("/resource/current/averageUtilization").filter(|_| is_cpu(&metric)) {
-            Some(percent) => {
-                let percent = percent.clone();
-                fields::set(&mut object, "/status/currentCPUUtilizationPercentage", percent);
-            }
-            None => others.push(metric),
-        }
-    }
-    annotate(&mut object, CURRENT, others);
-    let conditions = take_list(&mut object, "/status/conditions");
-    annotate(&mut object, CONDITIONS, conditions);
-    if object.get("status").is_some_and(Value::is_object)
-        && !fields::has(&object, "/status/currentReplicas")
-    {
-        fields::set(&mut object, "/status/currentReplicas", 0);
-    }
-    if let Some(behavior) = fields::remove(&mut object, "/spec/behavior") {
-        set_annotation(&mut object, BEHAVIOR, &behavior);
-    }
-    object
-}
-
-fn take_list(object: &mut Value, path: &str) -> Vec<Value> {
-    match fields::remove(object, path) {
-        Some(Value::Array(items)) => items,
-        _ => Vec::new(),
-    }
-}
-
-fn annotate(object: &mut Value, key: &str, items: Vec<Value>) {
-    if !items.is_empty() {
-        set_annotation(object, key, &Value::Array(items));
-    }
-}
-
-fn set_annotation(object: &mut Value, key: &str, value: &Value) {
-    if !object.pointer("/metadata/annotations").is_some_and(Value::is_object) {
-        fields::set(object, "/metadata/annotations", Map::new());
-    }
-    let annotations = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
-    if let Some(annotations) = annotations {
-        annotations.insert(key.to_owned(), value.to_string().into());
-    }
-}
-
-fn annotation_value(object: &mut Value, key: &str) -> Option<Value> {
-    let annotations = object.pointer_mut("/metadata/annotations")?.as_object_mut()?;
-    let text = annotations.remove(key)?;
-    if annotations.is_empty() {
-        fields::remove(object, "/metadata/annotations");
-    }
-    serde_json::from_str(text.as_str()?).ok()
-}
-
-fn annotation(object: &mut Value, key: &str) -> Option<Vec<Value>> {
-    match annotation_value(object, key)? {
-        Value::Array(items) => Some(items),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn an_event_goes_to_its_other_group_and_back() {
@@ -233,14 +123,46 @@ mod tests {
         assert_eq!(back, core);
     }
 
+    /// An apply of a whole autoscaler, in the version that it is written in.
+    fn applied(live: Option<&Value>, manager: &str, config: &Value) -> Result<Value, String> {
+        let api_version = fields::text(config, "/apiVersion");
+        let (group, version) = split_api_version(api_version);
+        let kind = "HorizontalPodAutoscaler";
+        let live = live.map(|live| convert(live.clone(), Gvk { group, version, kind }));
+        let apply = api::patch::Apply {
+            manager,
+            subresource: "",
+            time: "2026-01-01T00:00:00Z",
+            ty: registry().kind(group, version, kind).expect("a known kind"),
+            api_version,
+            door: api::patch::Door::Main,
+            force: false,
+            convert: in_version,
+        };
+        apply.apply(live.as_ref(), config).map_err(|error| error.to_string())
+    }
+
     #[test]
-    fn an_autoscaler_keeps_what_version_1_can_not_say() {
-        let two = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "h"}, "spec": {"metrics": [
-                {"type": "Pods", "pods": {"metric": {"name": "x"}}}, cpu_metric(json!(50))]}});
-        let gvk = |version| Gvk { group: "autoscaling", version, kind: "HorizontalPodAutoscaler" };
-        let one = convert(two.clone(), gvk("v1"));
-        assert_eq!(one["spec"]["targetCPUUtilizationPercentage"], json!(50));
-        assert_eq!(convert(one, gvk("v2")), two);
+    fn an_event_written_through_its_other_group_forgets_who_owned_it() {
+        let event = json!({"apiVersion": "v1", "kind": "Event"});
+        assert!(in_version(&event, "events.k8s.io/v1").is_none());
+        assert!(in_version(&event, "v1").is_some());
+    }
+
+    #[test]
+    fn who_owns_a_metric_in_one_version_is_asked_in_the_other() {
+        let config = |version: &str, spec: Value| {
+            json!({"apiVersion": format!("autoscaling/{version}"),
+                "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"}, "spec": spec})
+        };
+        let metric = json!({"type": "Resource", "resource": {"name": "cpu",
+            "target": {"type": "Utilization", "averageUtilization": 50}}});
+        let two = config("v2", json!({"maxReplicas": 3, "metrics": [metric]}));
+        let live = applied(None, "two", &two).expect("applied");
+        let other = config("v1", json!({"targetCPUUtilizationPercentage": 60}));
+        let refused = "Apply failed with 1 conflict: conflict with \"two\": .spec.metrics";
+        assert_eq!(applied(Some(&live), "one", &other), Err(refused.to_owned()));
+        let same = config("v1", json!({"targetCPUUtilizationPercentage": 50}));
+        assert!(applied(Some(&live), "one", &same).is_ok());
     }
 }

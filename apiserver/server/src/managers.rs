@@ -3,6 +3,7 @@
 use api::patch::Door;
 use serde_json::Value;
 
+use crate::conversion;
 use crate::fields;
 use crate::kind::Kind;
 use crate::strategy::Ctx;
@@ -48,6 +49,7 @@ pub fn record(kind: &Kind, door: &str, old: Option<&Value>, new: &mut Value, man
         ty: kind.ty(),
         api_version: &kind.resource.api_version(),
         door: self::door(kind, door),
+        convert: conversion::in_version,
     };
     wrote.record(old, new);
 }

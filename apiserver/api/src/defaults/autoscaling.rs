@@ -4,13 +4,20 @@ use serde_json::{Value, json};
 
 use super::edit::{child, is_empty, made, put, put_zero};
 
+/// Where version 1 keeps metrics that it has no field for.
+const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+
 /// A HorizontalPodAutoscaler, of version 1 or 2.
 pub(super) fn autoscaler(object: &mut Value) {
     let first = object.get("apiVersion").and_then(Value::as_str) == Some("autoscaling/v1");
+    // Other metrics of version 1 lie in an annotation; whether they are any shows when it is read.
+    let others = object.pointer("/metadata/annotations").and_then(|all| all.get(METRICS)).is_some();
     let Some(spec) = child(object, "spec") else { return };
     put(spec, "minReplicas", 1);
     if first {
-        put(spec, "targetCPUUtilizationPercentage", 80);
+        if !others {
+            put(spec, "targetCPUUtilizationPercentage", 80);
+        }
         return;
     }
     if is_empty(spec, "metrics") {

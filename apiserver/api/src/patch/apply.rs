@@ -7,13 +7,13 @@
 //! Example: `one` applied `{data: {a: 1, b: 1}}`, `two` applied `{data: {b: 1}}`. When `one` now
 //! applies `{data: {}}`, `a` goes and `b` stays, owned by `two` alone.
 //!
-//! Caveat: entries written in another version of the kind are compared by the same field names.
+//! Caveat: what a manager applied in another version of the kind is pruned by the names it has there.
 
 use serde_json::Value;
 
 use super::fields::Set;
 use super::managed::{Managed, Manager, Operation, Owned};
-use super::ownership::{Door, conflicts, identity, strip, take};
+use super::ownership::{Changes, Convert, Door, conflicts, identity, strip, take};
 use super::typed::{Shape, compare, equal, field_set, merge, remove, validate, with_named_fields};
 use super::{Conflict, Error, Update};
 use crate::codec;
@@ -42,6 +42,8 @@ pub struct Apply<'a> {
     pub api_version: &'a str,
     /// What the write leaves alone.
     pub door: Door,
+    /// How the object is written in the versions of other owners.
+    pub convert: Convert,
     /// Whether fields are taken from other managers.
     pub force: bool,
 }
@@ -96,6 +98,7 @@ impl Apply<'_> {
                 ty: self.ty,
                 api_version: self.api_version,
                 door: self.door,
+                convert: self.convert,
             };
             before.change(&mut managed, &codec::zero(self.ty), live);
         }
@@ -130,7 +133,8 @@ impl Apply<'_> {
             Some(last) => self.prune(merged, &managed, &last.set),
             None => merged,
         };
-        let change = self.door.compare(shape, live, &new);
+        let version = (self.api_version, self.convert);
+        let change = Changes::of(&mut managed, (self.door, self.ty), version, (live, &new));
         let found = conflicts(&managed, Some(&manager), &change);
         if !force && !found.is_empty() {
             return Err(Error::Conflict(found));

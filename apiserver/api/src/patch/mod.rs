@@ -25,7 +25,11 @@ mod tests;
 use serde_json::Value;
 
 pub use self::{
-    apply::Apply, convert::convertible, json::JsonPatch, ownership::Door, update::Update,
+    apply::Apply,
+    convert::convertible,
+    json::JsonPatch,
+    ownership::{Convert, Door, no_other_version},
+    update::Update,
 };
 
 /// Why a patch was not applied.

@@ -1,11 +1,14 @@
 //! How a write moves ownership between managers: the rules that updates and applies share.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::fields::Set;
-use super::managed::{Managed, Manager};
+use super::managed::{Managed, Manager, Owned};
 use super::typed::{Comparison, Shape, compare};
 use super::{Conflict, go};
+use crate::facts::Ty;
 
 /// Metadata that nobody can own: it comes with every object, or is the server's.
 const STRIPPED: [&[&str]; 11] = [
@@ -78,6 +81,58 @@ impl Door {
     }
 }
 
+/// An object in another version of its kind, with its type there; `None` where there is no such version.
+pub type Convert = fn(&Value, &str) -> Option<(Value, Ty<'static>)>;
+
+/// Of a kind with one version.
+pub fn no_other_version(_: &Value, _: &str) -> Option<(Value, Ty<'static>)> {
+    None
+}
+
+/// What differs between two objects, in the version of the write and in those of other owners: a
+/// field may be called differently there.
+pub(super) struct Changes {
+    /// In the version of the write.
+    pub(super) own: Comparison,
+    others: BTreeMap<String, Comparison>,
+}
+
+impl Changes {
+    /// Compares in every version that somebody owns fields in. Who wrote in a version that the
+    /// object can't be brought to is forgotten.
+    pub(super) fn of(
+        managed: &mut Managed,
+        (door, ty): (Door, Ty<'_>),
+        (api_version, convert): (&str, Convert),
+        (old, new): (&Value, &Value),
+    ) -> Changes {
+        let own = door.compare(Shape::Known(ty), old, new);
+        let mut others = BTreeMap::new();
+        let mut named = old.clone();
+        for key in ["apiVersion", "kind"] {
+            // What was made out of nothing had no kind before.
+            if let (None, Some(value)) = (old.get(key), new.get(key)) {
+                named[key] = value.clone();
+            }
+        }
+        managed.0.retain(|_, owned| {
+            let version = &owned.api_version;
+            if version == api_version || others.contains_key(version) {
+                return true;
+            }
+            let (old, new) = (convert(&named, version), convert(new, version));
+            let (Some((old, ty)), Some((new, _))) = (old, new) else { return false };
+            others.insert(version.clone(), door.compare(Shape::Known(ty), &old, &new));
+            true
+        });
+        Changes { own, others }
+    }
+
+    fn seen_by(&self, owned: &Owned) -> &Comparison {
+        self.others.get(&owned.api_version).unwrap_or(&self.own)
+    }
+}
+
 /// The set without metadata that nobody owns.
 pub(super) fn strip(set: &Set) -> Set {
     let mut stripped = Set::default();
@@ -91,13 +146,13 @@ pub(super) fn strip(set: &Set) -> Set {
 pub(super) fn conflicts(
     managed: &Managed,
     writer: Option<&Manager>,
-    change: &Comparison,
+    changes: &Changes,
 ) -> Vec<Conflict> {
-    let changed = change.modified.union(&change.added);
     let others = managed.0.iter().filter(|(manager, _)| Some(*manager) != writer);
     others
         .flat_map(|(manager, owned)| {
-            let taken = owned.set.intersection(&changed);
+            let change = changes.seen_by(owned);
+            let taken = owned.set.intersection(&change.modified.union(&change.added));
             let manager = manager.describe();
             taken.paths().into_iter().map(move |path| Conflict { manager: manager.clone(), path })
         })
@@ -105,11 +160,12 @@ pub(super) fn conflicts(
 }
 
 /// Takes changed and removed fields from everybody but the writer.
-pub(super) fn take(managed: &mut Managed, writer: Option<&Manager>, change: &Comparison) {
-    let changed = change.modified.union(&change.added);
+pub(super) fn take(managed: &mut Managed, writer: Option<&Manager>, changes: &Changes) {
     for (manager, owned) in &mut managed.0 {
         if Some(manager) != writer {
-            owned.set = owned.set.difference(&changed).difference(&change.removed);
+            let change = changes.seen_by(owned);
+            let changed = change.modified.union(&change.added).union(&change.removed);
+            owned.set = owned.set.difference(&changed);
         }
     }
     managed.drop_empty();

@@ -27,12 +27,29 @@ fn deployment() -> Value {
 
 fn apply<'a>(ty: Ty<'a>, api_version: &'a str, manager: &'a str, force: bool) -> Apply<'a> {
     let time = "2026-01-01T00:00:00Z";
-    Apply { manager, subresource: "", time, ty, api_version, door: Door::Main, force }
+    Apply {
+        manager,
+        subresource: "",
+        time,
+        ty,
+        api_version,
+        door: Door::Main,
+        force,
+        convert: no_other_version,
+    }
 }
 
 fn update<'a>(ty: Ty<'a>, api_version: &'a str, manager: &'a str) -> Update<'a> {
     let time = "2026-01-02T00:00:00Z";
-    Update { manager, subresource: "", time, ty, api_version, door: Door::Main }
+    Update {
+        manager,
+        subresource: "",
+        time,
+        ty,
+        api_version,
+        door: Door::Main,
+        convert: no_other_version,
+    }
 }
 
 /// The fields that a manager owns.

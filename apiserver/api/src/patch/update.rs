@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::managed::{Managed, Manager, Operation, Owned};
-use super::ownership::{Door, strip, take};
-use super::typed::Shape;
+use super::ownership::{Changes, Convert, Door, strip, take};
 use crate::codec;
 use crate::facts::Ty;
 
@@ -23,6 +22,8 @@ pub struct Update<'a> {
     pub api_version: &'a str,
     /// What the write leaves alone.
     pub door: Door,
+    /// How the object is written in the versions of other owners.
+    pub convert: Convert,
 }
 
 impl Update<'_> {
@@ -69,9 +70,10 @@ impl Update<'_> {
 
     /// Moves ownership as the difference says.
     pub(super) fn change(&self, managed: &mut Managed, old: &Value, new: &Value) {
-        let change = self.door.compare(Shape::Known(self.ty), old, new);
-        take(managed, None, &change);
-        let gained = strip(&change.modified.union(&change.added));
+        let version = (self.api_version, self.convert);
+        let changes = Changes::of(managed, (self.door, self.ty), version, (old, new));
+        take(managed, None, &changes);
+        let gained = strip(&changes.own.modified.union(&changes.own.added));
         if !gained.is_empty() {
             let manager = Manager {
                 name: self.manager.to_owned(),

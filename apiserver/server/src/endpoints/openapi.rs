@@ -42,7 +42,7 @@ fn v2(request: &Request) -> Response<Body> {
     match chosen {
         Some((_, true)) => document(request, V2_PROTOBUF.1, v2_protobuf(), "v2", None),
         Some(_) => document(request, JSON, api::openapi::v2_gz(), "v2", None),
-        None => respond::respond(406, TEXT, empty()),
+        None => without_type(406),
     }
 }
 
@@ -60,7 +60,7 @@ fn v2_protobuf() -> &'static [u8] {
 
 fn v3(request: &Request, below: &str) -> Response<Body> {
     let Some(found) = api::openapi::v3(below) else {
-        return respond::respond(404, JSON, empty());
+        return without_type(404);
     };
     let hash = request.info.query.text("hash");
     if !hash.is_empty() && hash != found.hash {
@@ -92,7 +92,7 @@ fn document(
     let accepts = headers.get_all(header::ACCEPT_ENCODING).iter();
     let gzip = accepts.filter_map(|value| value.to_str().ok()).any(|text| text.contains("gzip"));
     let mut response = if unchanged {
-        unchanged_answer()
+        without_type(304)
     } else if gzip {
         respond::respond(200, media, full(gz))
     } else {
@@ -112,9 +112,9 @@ fn document(
     response
 }
 
-/// 304, which has no type because it has no body.
-fn unchanged_answer() -> Response<Body> {
-    let mut response = respond::respond(304, JSON, empty());
+/// An answer without a body and so without a type.
+fn without_type(code: u16) -> Response<Body> {
+    let mut response = respond::respond(code, JSON, empty());
     response.headers_mut().remove(header::CONTENT_TYPE);
     response
 }

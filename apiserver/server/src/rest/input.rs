@@ -27,6 +27,9 @@ pub fn settle(object: &mut Value, gvk: Gvk<'_>) {
         fields::set(object, "/metadata", serde_json::json!({}));
     }
     api::defaults::apply(gvk, object);
+    if (gvk.group, gvk.version, gvk.kind) == ("autoscaling", "v1", "HorizontalPodAutoscaler") {
+        crate::conversion::autoscaler::normalise(object);
+    }
     if (gvk.group, gvk.kind) == ("", "Secret") {
         // Before anybody is asked who owns which field: nobody owns `stringData`.
         crate::kinds::core::secret::fold(object);

@@ -301,6 +301,7 @@ impl Patcher<'_> {
             api_version: &call.kind.resource.api_version(),
             door: managers::door(&call.kind, subresource),
             force: self.options.force.unwrap_or(false),
+            convert: crate::conversion::in_version,
         };
         let new = apply.apply(current, config).map_err(refused)?;
         let unconvertible = |why: &str| {

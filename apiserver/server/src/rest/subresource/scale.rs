@@ -181,6 +181,7 @@ impl Rescale {
             api_version: &scale_version,
             door: Door::Whole,
             force,
+            convert: patch::no_other_version,
         };
         apply.apply(Some(&before), config).map_err(refused)
     }

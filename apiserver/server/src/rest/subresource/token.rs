@@ -46,6 +46,7 @@ pub(super) async fn request(call: &Call) -> Result<Answer, Status> {
         ty,
         api_version: &api_version,
         door: api::patch::Door::Whole,
+        convert: api::patch::no_other_version,
     };
     recorder.record(None, &mut request);
     let owned = request.pointer("/metadata/managedFields").cloned();
