@@ -10,8 +10,7 @@ const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 /// A HorizontalPodAutoscaler, of version 1 or 2.
 pub(super) fn autoscaler(object: &mut Value) {
     let first = object.get("apiVersion").and_then(Value::as_str) == Some("autoscaling/v1");
-    // Other metrics of version 1 lie in an annotation; whether they are any shows when it is read.
-    let others = object.pointer("/metadata/annotations").and_then(|all| all.get(METRICS)).is_some();
+    let others = has_others(object);
     let Some(spec) = child(object, "spec") else { return };
     put(spec, "minReplicas", 1);
     if first {
@@ -36,6 +35,14 @@ pub(super) fn autoscaler(object: &mut Value) {
     if let Some(down) = made(behavior, "scaleDown") {
         rules(down, json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]));
     }
+}
+
+/// Whether version 1 has metrics in the annotation for those that it has no field for.
+fn has_others(object: &Value) -> bool {
+    let annotations = object.pointer("/metadata/annotations");
+    let text = annotations.and_then(|all| all.get(METRICS)).and_then(Value::as_str);
+    let read = text.and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());
+    read.is_some_and(|metrics| !metrics.is_empty())
 }
 
 fn rules(rules: &mut Value, policies: Value) {

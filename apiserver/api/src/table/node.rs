@@ -19,9 +19,18 @@ pub(super) fn node(row: &Row<'_>) -> Vec<Value> {
         address(row, "InternalIP").into(),
         address(row, "ExternalIP").into(),
         info("osImage"),
-        info("kernelVersion"),
+        kernel(row).into(),
         info("containerRuntimeVersion"),
     ]
+}
+
+/// The kernel, and what it is made for if the node says so.
+fn kernel(row: &Row<'_>) -> String {
+    let version = row.text_or("/status/nodeInfo/kernelVersion", UNKNOWN);
+    match row.text("/status/nodeInfo/architecture") {
+        "" => version.to_owned(),
+        architecture => format!("{version} ({architecture})"),
+    }
 }
 
 /// Cells of a RuntimeClass.

@@ -10,6 +10,9 @@ use super::{
     metadata, selectors,
 };
 
+/// What of a spec has an error of its own when it changes.
+const FIXED: [&str; 2] = ["serviceName", "podManagementPolicy"];
+
 /// A new StatefulSet.
 pub(super) fn stateful_set(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
@@ -118,7 +121,7 @@ pub(super) fn stateful_set_update(new: &Value, old: &Value, errors: &mut Errors)
         stateful_set(new, errors);
         let fixed = |spec: &Value| {
             let mut copy = spec.clone();
-            for key in [
+            for key in FIXED.into_iter().chain([
                 "replicas",
                 "ordinals",
                 "template",
@@ -126,13 +129,19 @@ pub(super) fn stateful_set_update(new: &Value, old: &Value, errors: &mut Errors)
                 "revisionHistoryLimit",
                 "persistentVolumeClaimRetentionPolicy",
                 "minReadySeconds",
-            ] {
+            ]) {
                 if let Some(map) = copy.as_object_mut() {
                     map.remove(key);
                 }
             }
             copy
         };
+        for key in FIXED {
+            if text(now, key) != text(before, key) {
+                let why = "field is immutable";
+                errors.invalid(&Path::new("spec").child(key), text(now, key), why);
+            }
+        }
         if fixed(now) != fixed(before) {
             let why = "updates to statefulset spec for fields other than 'replicas', 'ordinals', \
                        'template', 'updateStrategy', 'revisionHistoryLimit', \

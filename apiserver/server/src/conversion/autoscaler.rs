@@ -28,6 +28,27 @@ pub fn normalise(object: &mut Value) {
     *object = to_first(second, gvk("v1"));
 }
 
+/// A status of version 1 lies in annotations too: a write to the object leaves them as they were, one
+/// to its status leaves all the others.
+pub fn keep(object: &mut Value, old: &Value, status: bool) {
+    for key in [METRICS, BEHAVIOR, CURRENT, CONDITIONS] {
+        if [CURRENT, CONDITIONS].contains(&key) == status {
+            continue;
+        }
+        let path = format!("{ANNOTATIONS}/{}", key.replace('/', "~1"));
+        match old.pointer(&path).and_then(Value::as_str) {
+            Some(text) => set_annotation(object, key, text.to_owned()),
+            None => {
+                let all = object.pointer_mut(ANNOTATIONS).and_then(Value::as_object_mut);
+                drop(all.and_then(|all| all.remove(key)));
+            }
+        }
+    }
+    if object.pointer(ANNOTATIONS).is_some_and(|all| *all == json!({})) {
+        fields::remove(object, ANNOTATIONS);
+    }
+}
+
 /// Version 1 as version 2.
 pub fn to_second(mut object: Value, wanted: Gvk<'_>) -> Value {
     fields::set(&mut object, "/apiVersion", wanted.api_version());
@@ -357,6 +378,21 @@ mod tests {
             r#""Policies":[],"Tolerance":null}}"#
         );
         assert_eq!(annotation(BEHAVIOR), behavior);
+    }
+
+    #[test]
+    fn a_write_to_the_object_leaves_the_statuss_annotations_and_the_other_way_round() {
+        let with = |all: Value| json!({"metadata": {"annotations": all}});
+        let old = with(json!({METRICS: "[1]", CONDITIONS: "[2]"}));
+        let mut new = with(json!({METRICS: "[3]", CURRENT: "[4]"}));
+        keep(&mut new, &old, false);
+        assert_eq!(new, with(json!({METRICS: "[3]", CONDITIONS: "[2]"})));
+        let mut new = with(json!({BEHAVIOR: "{}", CURRENT: "[4]"}));
+        keep(&mut new, &old, true);
+        assert_eq!(new, with(json!({METRICS: "[1]", CURRENT: "[4]"})));
+        let mut made = with(json!({CONDITIONS: "[5]"}));
+        keep(&mut made, &Value::Null, false);
+        assert_eq!(made, json!({"metadata": {}}));
     }
 
     #[test]

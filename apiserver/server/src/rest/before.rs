@@ -7,6 +7,7 @@ use rand::Rng;
 use serde_json::Value;
 
 use super::Call;
+use crate::conversion;
 use crate::fields;
 use crate::gates;
 use crate::strategy::{Ctx, Generation};
@@ -84,6 +85,7 @@ pub fn create(ctx: &Ctx<'_>, object: &mut Value) -> Result<(), Status> {
     if ctx.kind.has_status() && !rules.keeps_status {
         fields::remove(object, "/status");
     }
+    first_autoscaler(ctx, object, &Value::Null);
     if !matches!(rules.generation, Generation::Never | Generation::SpecLater) {
         fields::set(object, "/metadata/generation", 1);
     }
@@ -104,6 +106,7 @@ pub fn update(ctx: &Ctx<'_>, object: &mut Value, old: &Value) -> Result<(), Stat
         fields::copy(object, old, "/metadata/uid");
     }
     reset(ctx, object, old);
+    first_autoscaler(ctx, object, old);
     gates::drop_disabled(ctx.kind, object);
     ctx.kind.strategy.prepare_update(ctx, object, old);
     canonical(ctx, object)?;
@@ -123,6 +126,15 @@ fn keep_deletion(object: &mut Value, old: &Value) {
     }
     if !fields::has(object, grace) {
         fields::copy(object, old, grace);
+    }
+}
+
+/// Parts of the first version of autoscalers lie in annotations.
+fn first_autoscaler(ctx: &Ctx<'_>, object: &mut Value, old: &Value) {
+    let first = ctx.kind.is("autoscaling", "horizontalpodautoscalers")
+        && fields::text(object, "/apiVersion") == "autoscaling/v1";
+    if first {
+        conversion::autoscaler::keep(object, old, ctx.subresource == "status");
     }
 }
 

@@ -67,10 +67,16 @@ fn json_complaint(bytes: &[u8]) -> String {
             });
         }
     }
-    match text.chars().next() {
+    // A byte stands for the character of its number.
+    match bytes.first() {
         None => "unexpected end of JSON input".into(),
-        Some(first) if !matches!(first, '{' | '[' | '"' | '-' | '0'..='9') => {
-            format!("invalid character '{first}' looking for beginning of value")
+        Some(first) if !matches!(first, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9') => {
+            let shown = match first {
+                0x80..=0xa0 | 0xad => format!("\\u{first:04x}"),
+                0..0x20 | 0x7f => format!("\\x{first:02x}"),
+                _ => char::from(*first).to_string(),
+            };
+            format!("invalid character '{shown}' looking for beginning of value")
         }
         Some(_) => "unexpected end of JSON input".into(),
     }
@@ -91,6 +97,7 @@ mod tests {
         let start = "invalid continue token: continue key is not valid: ";
         let cases = [
             ("abc", "invalid character 'i' looking for beginning of value"),
+            ("junk", "invalid character '\\u008e' looking for beginning of value"),
             ("@@@", "illegal base64 data at input byte 0"),
             ("e30", "server does not recognize this encoded version "),
             ("bm90IGpzb24", "invalid character 'o' in literal null (expecting 'u')"),

@@ -97,16 +97,16 @@ async fn make(
             with: charged,
         };
         if options.dry_run && call.server.storage.get(&key).await?.item.is_some() {
-            return Err(exists(call, &name, None));
+            return Err(exists(call, &object, None));
         }
         match commit::commit(call, &ctx, write).await? {
             Committed::Stored { revision, .. } => return Ok((object, revision)),
             Committed::Moved if !generated => {
                 let current = call.server.storage.get(&key).await?.item;
                 let current = current.and_then(|i| document::decode(&i.value, i.revision).ok());
-                return Err(exists(call, &name, current.as_ref()));
+                return Err(exists(call, &object, current.as_ref()));
             }
-            Committed::Moved => last = Some(exists(call, &name, None)),
+            Committed::Moved => last = Some(exists(call, &object, None)),
             Committed::Busy => {
                 call.server.storage.barrier().await?;
             }
@@ -116,9 +116,14 @@ async fn make(
 }
 
 /// 409: there is one already, perhaps on its way out.
-fn exists(call: &Call, name: &str, current: Option<&Value>) -> Status {
+fn exists(call: &Call, object: &Value, current: Option<&Value>) -> Status {
     let resource = &call.kind.resource;
+    let name = fields::text(object, "/metadata/name");
     let mut status = Status::already_exists(resource.group, resource.plural, name);
+    if !fields::text(object, "/metadata/generateName").is_empty() {
+        let why = ", the server was not able to generate a unique name for the object";
+        status.message.push_str(why);
+    }
     let leaving = current.is_some_and(|object| fields::has(object, "/metadata/deletionTimestamp"));
     if leaving {
         status.message = format!("object is being deleted: {}", status.message);
