@@ -62,7 +62,7 @@ pub(crate) struct Args {
     /// Parts that run on each master, such as store,apiserver; all when not given.
     #[arg(long, value_name = "LIST")]
     components: Option<String>,
-    /// Further flag of each master (trireme server --help), such as --server-flag=--request-timeout=30.
+    /// Further flag of each master (trireme server --help), like --server-flag=--request-timeout=9.
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     server_flag: Vec<String>,
     /// Image archives (docker save, OCI layout) to import on every node.

@@ -1,5 +1,5 @@
-//! The OpenAPI v2 document as protobuf, which is the form that kubectl asks for: the messages of the
-//! package `openapi.v2` as a table, and a writer that walks a JSON document by it.
+//! The OpenAPI v2 document as protobuf, which is the form that kubectl asks for: the messages of
+//! the package `openapi.v2` as a table, and a writer that walks a JSON document by it.
 
 use serde_json::Value;
 

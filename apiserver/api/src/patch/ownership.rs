@@ -81,7 +81,8 @@ impl Door {
     }
 }
 
-/// An object in another version of its kind, with its type there; `None` where there is no such version.
+/// An object in another version of its kind, with its type there; `None` where there is no such
+/// version.
 pub type Convert = fn(&Value, &str) -> Option<(Value, Ty<'static>)>;
 
 /// Of a kind with one version.

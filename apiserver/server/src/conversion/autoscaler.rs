@@ -28,8 +28,8 @@ pub fn normalise(object: &mut Value) {
     *object = to_first(second, gvk("v1"));
 }
 
-/// A status of version 1 lies in annotations too: a write to the object leaves them as they were, one
-/// to its status leaves all the others.
+/// A status of version 1 lies in annotations too: a write to the object leaves them as they were,
+/// one to its status leaves all the others.
 pub fn keep(object: &mut Value, old: &Value, status: bool) {
     for key in [METRICS, BEHAVIOR, CURRENT, CONDITIONS] {
         if [CURRENT, CONDITIONS].contains(&key) == status {

@@ -1,5 +1,5 @@
-//! Who owns the number of replicas: entries of an object's managed fields as those of its scale, and
-//! back. A scale keeps none of its own; what is applied to it is the object's.
+//! Who owns the number of replicas: entries of an object's managed fields as those of its scale,
+//! and back. A scale keeps none of its own; what is applied to it is the object's.
 
 use serde_json::{Value, json};
 
