@@ -4,7 +4,7 @@
 use prost::Message as _;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionResponse, InternalRaftRequest,
-    LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeResponse, alarm_request::AlarmAction,
+    LeaseGrantRequest, LeaseGrantResponse, alarm_request::AlarmAction,
 };
 use proto::membershippb::ClusterMemberAttrSetRequest;
 
@@ -72,7 +72,7 @@ pub(crate) fn apply(
         Applied::LeaseGrant(grant_lease(writer, &grant, leases)?)
     } else if let Some(revoke) = request.lease_revoke {
         revoke_lease(writer, revoke.id, leases)?;
-        Applied::LeaseRevoke(LeaseRevokeResponse::default())
+        Applied::Done
     } else if let Some(compaction) = request.compaction {
         let header = Some(writer.compact(compaction.revision)?);
         Applied::Compaction(CompactionResponse { header })
