@@ -44,16 +44,17 @@ mod state;
 mod watch;
 
 pub use auth::AuthError;
+pub use auto_compaction::AutoCompaction;
 pub use config::{
-    Config, DEFAULT_AUTH_TOKEN, DEFAULT_AUTH_TOKEN_TTL, DEFAULT_BCRYPT_COST, DEFAULT_CACHE_BYTES, DEFAULT_MAX_REQUEST_BYTES, DEFAULT_MAX_TXN_OPS,
-    DEFAULT_PROGRESS_INTERVAL, DEFAULT_QUOTA_BYTES, DEFAULT_RING_BYTES,
+    Config, DEFAULT_AUTH_TOKEN, DEFAULT_AUTH_TOKEN_TTL, DEFAULT_BCRYPT_COST, DEFAULT_CACHE_BYTES,
+    DEFAULT_MAX_REQUEST_BYTES, DEFAULT_MAX_TXN_OPS, DEFAULT_PROGRESS_INTERVAL, DEFAULT_QUOTA_BYTES,
+    DEFAULT_RING_BYTES,
 };
 pub use consensus::{Faults, Initial, Member, PeerTls, Role, Status};
 pub use dump::dump_log;
 pub use error::Error;
 pub use handle::Handle;
 pub use node::{start, start_on};
-pub use auto_compaction::AutoCompaction;
 pub use serve::{Address, Listen, Serves, Serving, serve, serve_on};
 pub use watch::{WatchBatch, WatchEvent, WatchSpec, Watcher};
 
