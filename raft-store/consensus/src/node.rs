@@ -138,9 +138,8 @@ pub async fn start_on(
     let running = Arc::new(AtomicBool::new(false));
     let adapter = Adapter::new(machine.clone(), applied_in, scratch.clone(), running.clone());
     let factory = Factory { links: links.clone() };
-    let raft_config = Arc::new(raft_config(&config)?);
-    let raft = Raft::new(config.id, raft_config, factory, log.clone(), adapter).await;
-    let raft = raft.map_err(|fatal| Error::Fatal(fatal.to_string()))?;
+    let raft = Raft::new(config.id, Arc::new(raft_config(&config)?), factory, log.clone(), adapter);
+    let raft = raft.await.map_err(|fatal| Error::Fatal(fatal.to_string()))?;
     running.store(true, Ordering::Release);
     form_cluster(&config, &raft).await?;
 

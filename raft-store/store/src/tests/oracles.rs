@@ -2,6 +2,8 @@
 //! binaries etcd, etcdctl and etcdutl are: in `TRIREME_ORACLES`, or where `shared/oracles/build.sh`
 //! puts them below the home directory. Elsewhere each test says that it was skipped.
 
+#![allow(clippy::print_stdout, reason = "a test that was skipped says so")]
+
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
