@@ -61,17 +61,6 @@ pub(crate) struct Element {
     pub(crate) value: Value,
 }
 
-impl Element {
-    fn write(&self, message: &mut Message) {
-        message.data(1, &self.key);
-        match &self.value {
-            Value::None => {}
-            Value::Bytes(bytes) => drop(message.data(2, bytes)),
-            Value::Verdict(verdict) => drop(message.verdict(2, verdict)),
-        }
-    }
-}
-
 /// A map's value.
 pub(crate) enum Value {
     /// None: the set is no map, or the element is to be deleted.
