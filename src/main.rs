@@ -50,8 +50,6 @@ fn main() -> ExitCode {
 
 /// Settles the process, then runs its command to the end.
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
-    // Huge pages make a heap of many small things several times as large. A container's shim takes this back.
-    let _ = nix::sys::prctl::set_thp_disable(true);
     place::settle(&cli.place)?;
     stdx::telemetry::init(&cli.log_filter(), cli.log_format());
     stdx::tls::install_provider();

@@ -67,9 +67,19 @@ pub(crate) struct Args {
     /// Most Pods on this node.
     #[arg(long, default_value_t = 110)]
     max_pods: u32,
+    /// What is disk pressure: nodefs.available<N%.
+    #[arg(long, default_value = "nodefs.available<10%", value_parser = disk_left)]
+    eviction_hard: u64,
     /// Run all simulated nodes of the dev cluster in this directory.
     #[arg(long, hide = true, value_name = "DIR")]
     fleet: Option<PathBuf>,
+}
+
+/// The percentage of `nodefs.available<N%`, the only signal so far.
+fn disk_left(text: &str) -> Result<u64, String> {
+    let number = text.strip_prefix("nodefs.available<").and_then(|rest| rest.strip_suffix('%'));
+    let percent = number.and_then(|number| number.parse().ok()).filter(|percent| *percent <= 100);
+    percent.ok_or_else(|| "use nodefs.available<N%: other signals are not there yet".to_owned())
 }
 
 /// Runs until a signal.
@@ -146,6 +156,7 @@ fn agent(
     config.cluster_domain.clone_from(&args.cluster_domain);
     config.profile = profile(&args.profile)?;
     config.max_pods = args.max_pods;
+    config.disk_left = args.eviction_hard;
     let manifests = args.pod_manifest_path.clone();
     let manifests = manifests.unwrap_or_else(|| args.root_dir.join("manifests"));
     std::fs::create_dir_all(&manifests)

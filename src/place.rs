@@ -20,7 +20,11 @@ pub(crate) struct Place {
 }
 
 /// Enters the namespace and binds this process's life to its parent's.
+///
+/// It also does without huge pages, which make a heap of many small things several times as large. Children inherit
+/// that; a container's shim takes it back.
 pub(crate) fn settle(place: &Place) -> Result<()> {
+    let _ = nix::sys::prctl::set_thp_disable(true);
     if let Some(parent) = place.die_with {
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("binding to the parent")?;
         if getppid() != Pid::from_raw(parent) {

@@ -294,9 +294,12 @@ fn size(bytes: u64) -> String {
         unit += 1;
     }
     let tenths = (u128::from(bytes) * 10 + u128::from(divisor) / 2) / u128::from(divisor);
+    let (whole, rest) = (tenths / 10, tenths % 10);
+    // A half goes to the even number, as Go prints it.
+    let is_up = rest > 5 || (rest == 5 && whole % 2 == 1);
     match tenths < 100 {
-        true => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
-        false => format!("{} {}", (tenths + 5) / 10, UNITS[unit]),
+        true => format!("{whole}.{rest} {}", UNITS[unit]),
+        false => format!("{} {}", whole + u128::from(is_up), UNITS[unit]),
     }
 }
 

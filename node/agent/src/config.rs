@@ -94,6 +94,8 @@ pub struct Config {
     /// Whether volumes and files are really made. A simulated runtime needs none; thousands of Pods
     /// stay cheap.
     pub files: bool,
+    /// Percent of its disk below which the node has disk pressure.
+    pub disk_left: u64,
     /// Version shown as the kubelet's.
     pub version: String,
 }
@@ -120,6 +122,7 @@ impl Config {
             max_pods: 110,
             manifests: None,
             files: true,
+            disk_left: 10,
             version: "v1.37.0+trireme".into(),
         }
     }

@@ -74,6 +74,11 @@ impl Handle {
         self.inner.applied.borrow().index()
     }
 
+    /// Term of the last entry that the state machine here has applied, in this life or before.
+    pub fn applied_term(&self) -> u64 {
+        self.inner.applied.borrow().term
+    }
+
     /// Asks the leader's [`LeaderService`](crate::LeaderService), which may be in this process.
     /// Waits through elections; a request that got no answer from a leader that went away is
     /// reported as [`Error::LeaderChanged`], and may have been served.

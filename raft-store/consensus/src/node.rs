@@ -131,22 +131,15 @@ pub async fn start_on(
     config.check()?;
     let (server_tls, client_tls) = load_tls(&config)?;
     let scratch = prepare_directory(&config)?;
-    let log_dir = config.data_dir.join("log");
-    let mut log = LogStore::open(&log_dir, config.faults.clone())
-        .await
-        .map_err(|source| Error::io(format!("opening the log {}", log_dir.display()), source))?;
-    let identity = Arc::new(load_identity(&config, &log).await?);
-    if config.force_new_cluster {
-        seed::stand_alone(&config, &mut log).await?;
-    }
+    let (log, identity) = open_log(&config).await?;
+    let identity = Arc::new(identity);
     let links = Arc::new(Links::new(identity.clone(), client_tls));
     let (applied_in, applied) = watch::channel(Applied::default());
     let running = Arc::new(AtomicBool::new(false));
     let adapter = Adapter::new(machine.clone(), applied_in, scratch.clone(), running.clone());
     let factory = Factory { links: links.clone() };
-    let raft_config = Arc::new(raft_config(&config)?);
-    let raft = Raft::new(config.id, raft_config, factory, log.clone(), adapter).await;
-    let raft = raft.map_err(|fatal| Error::Fatal(fatal.to_string()))?;
+    let raft = Raft::new(config.id, Arc::new(raft_config(&config)?), factory, log.clone(), adapter);
+    let raft = raft.await.map_err(|fatal| Error::Fatal(fatal.to_string()))?;
     running.store(true, Ordering::Release);
     form_cluster(&config, &raft).await?;
 
@@ -204,6 +197,19 @@ pub async fn start_on(
     });
     tracing::info!(member = format!("{:x}", config.id), name = config.name, "consensus runs");
     Ok(Handle { inner })
+}
+
+/// The log and whose it is; that of a last survivor is made its own.
+async fn open_log(config: &Config) -> Result<(LogStore, Identity), Error> {
+    let dir = config.data_dir.join("log");
+    let mut log = LogStore::open(&dir, config.faults.clone())
+        .await
+        .map_err(|source| Error::io(format!("opening the log {}", dir.display()), source))?;
+    let identity = load_identity(config, &log).await?;
+    if config.force_new_cluster {
+        seed::stand_alone(config, &mut log).await?;
+    }
+    Ok((log, identity))
 }
 
 impl Inner {

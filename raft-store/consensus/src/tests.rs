@@ -1,5 +1,7 @@
 //! Members of one cluster in one process, over real sockets with TLS and logs on disk.
 
+#![allow(clippy::print_stdout, reason = "figures are for whoever runs the tests")]
+
 mod cluster;
 mod durability;
 

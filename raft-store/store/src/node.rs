@@ -65,6 +65,9 @@ pub async fn start_on(
     )
     .await?;
     lessor.set_consensus(Some(consensus.clone()));
+    // A lone member that has applied everything leads on in its term, without a first entry.
+    let applied = consensus.applied_term();
+    machine.term.send_if_modified(|term| std::mem::replace(term, applied.max(*term)) < applied);
     let (leading_in, leading) = watch::channel(false);
     let passwords = Passwords::new(config.bcrypt_cost);
     let inner = Arc::new(Inner {

@@ -7,13 +7,15 @@
 mod failover;
 mod figures;
 mod startup;
+mod store;
 
 use anyhow::{Result, bail};
 
 /// A measurement: its name and what it runs.
-const BENCHES: [(&str, &str); 2] = [
+const BENCHES: [(&str, &str); 3] = [
     ("startup", "seconds to API ready, node ready, first Pod running; idle memory"),
     ("failover", "outage at leader kill; takeover of scheduler and controllers"),
+    ("store", "the store beside the real etcd, driven by etcd's own benchmark"),
 ];
 
 #[tokio::main]
@@ -32,7 +34,8 @@ async fn main() -> Result<()> {
         println!("== {name}: {about}");
         match name {
             "startup" => startup::run().await?,
-            _ => failover::run().await?,
+            "failover" => failover::run().await?,
+            _ => store::run().await?,
         }
     }
     Ok(())

@@ -7,8 +7,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Memory below this is pressure.
 const MEMORY_LEFT: u64 = 100 << 20;
-/// Percent of a disk below which is pressure.
-const DISK_LEFT: u64 = 10;
 /// Percent of a disk's files below which is pressure.
 const INODES_LEFT: u64 = 5;
 /// Percent of process ids below which is pressure.
@@ -34,7 +32,7 @@ pub(crate) fn pressure(config: &Config) -> Pressure {
     let available = machine::meminfo("MemAvailable");
     Pressure {
         memory: available.is_some_and(|available| available < MEMORY_LEFT),
-        disk: machine::disk(&config.data_dir).is_some_and(is_full),
+        disk: machine::disk(&config.data_dir).is_some_and(|disk| is_full(disk, config.disk_left)),
         pids: pids()
             .is_some_and(|(used, most)| is_below(most.saturating_sub(used), most, PIDS_LEFT)),
     }
@@ -45,10 +43,9 @@ fn is_below(left: u64, all: u64, percent: u64) -> bool {
     all > 0 && left < all / 100 * percent
 }
 
-/// Whether a disk is nearly full.
-fn is_full(disk: Disk) -> bool {
-    is_below(disk.free, disk.total, DISK_LEFT)
-        || is_below(disk.inodes_free, disk.inodes, INODES_LEFT)
+/// Whether a disk has less left than so many percent.
+fn is_full(disk: Disk, percent: u64) -> bool {
+    is_below(disk.free, disk.total, percent) || is_below(disk.inodes_free, disk.inodes, INODES_LEFT)
 }
 
 /// Tasks that exist and that may exist.

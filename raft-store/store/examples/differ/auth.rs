@@ -76,11 +76,16 @@ pub(crate) fn prelude() -> Vec<Request> {
         all.push(Request::Grant(AuthUserGrantRoleRequest { user, role }));
     }
     all.push(Request::Enable);
-    for name in USERS {
-        let (name, password) = (name.to_owned(), "p".to_owned());
-        all.push(Request::Login(AuthenticateRequest { name, password }));
-    }
+    all.extend(USERS.iter().flat_map(|name| logins(name)));
     all
+}
+
+/// Ways to a new token for a user.
+pub(crate) fn logins(name: &str) -> [Request; 2] {
+    ["q", "p"].map(|password| {
+        let (name, password) = (name.to_owned(), password.to_owned());
+        Request::Login(AuthenticateRequest { name, password })
+    })
 }
 
 impl Generator {
@@ -122,6 +127,16 @@ impl Generator {
         (key.into(), end.into())
     }
 
+    fn user_add(&mut self) -> AuthUserAddRequest {
+        let options = match self.below(4) {
+            0 => Some(UserAddOptions { no_password: true }),
+            1 => Some(UserAddOptions { no_password: false }),
+            _ => None,
+        };
+        let (name, password) = (self.user(), self.password());
+        AuthUserAddRequest { name, password, options, ..Default::default() }
+    }
+
     /// The next request of auth.
     pub(crate) fn auth_request(&mut self) -> Request {
         match self.below(100) {
@@ -132,20 +147,7 @@ impl Generator {
                 let (name, password) = (self.user(), self.password());
                 Request::Login(AuthenticateRequest { name, password })
             }
-            27..=31 => {
-                let options = match self.below(4) {
-                    0 => Some(UserAddOptions { no_password: true }),
-                    1 => Some(UserAddOptions { no_password: false }),
-                    _ => None,
-                };
-                let (name, password) = (self.user(), self.password());
-                Request::UserAdd(AuthUserAddRequest {
-                    name,
-                    password,
-                    options,
-                    ..Default::default()
-                })
-            }
+            27..=31 => Request::UserAdd(self.user_add()),
             32..=34 => Request::UserGet(self.user()),
             35..=36 => Request::UserList,
             37..=38 => Request::UserDelete(self.user()),
@@ -182,9 +184,10 @@ impl Generator {
             }
             81..=89 => {
                 let (key, range_end) = self.range_of_keys();
+                let is_inverted = range_end[..] <= key[..] && range_end[..] != [0];
                 Request::Watch(WatchCreateRequest {
                     key,
-                    range_end,
+                    range_end: if is_inverted { bytes::Bytes::new() } else { range_end },
                     start_revision: self.below(20) - 1,
                     ..WatchCreateRequest::default()
                 })
@@ -303,7 +306,15 @@ impl Auth {
             Request::Grant(request) => ask!(user_grant_role, request),
             Request::Revoke(request) => ask!(user_revoke_role, request),
             Request::RoleAdd(name) => ask!(role_add, AuthRoleAddRequest { name }),
-            Request::RoleGet(role) => ask!(role_get, AuthRoleGetRequest { role }),
+            Request::RoleGet(role) => {
+                let answer = self.auth.role_get(AuthRoleGetRequest { role }).await?;
+                let mut answer = answer.into_inner();
+                clean(&mut answer.header);
+                // Go's sorting leaves ranges with the same beginning in an order of its own.
+                let range = |perm: &Permission| (perm.key.clone(), perm.range_end.clone());
+                answer.perm.sort_by_key(|perm| (range(perm), perm.perm_type));
+                format!("{answer:?}")
+            }
             Request::RoleList => ask!(role_list, AuthRoleListRequest {}),
             Request::RoleDelete(role) => ask!(role_delete, AuthRoleDeleteRequest { role }),
             Request::Permit(request) => ask!(role_grant_permission, request),
@@ -322,16 +333,20 @@ impl Auth {
         Ok(format!("{} {} {:?}", answer.created, answer.canceled, answer.cancel_reason))
     }
 
-    /// Logs in as root if there is any way, for what follows.
-    pub(crate) async fn become_root(&mut self) {
+    /// Logs in as root, for what follows; whether there was a way.
+    pub(crate) async fn become_root(&mut self) -> bool {
+        self.become_user(&Who::Nobody);
         for password in ["p", "q"] {
             let (name, password) = ("root".to_owned(), password.to_owned());
             let login = Request::Login(AuthenticateRequest { name, password });
-            if self.ask(&login).await.is_ok() {
-                return self.become_user(&Who::User("root"));
+            match self.ask(&login).await {
+                Ok(_) => self.become_user(&Who::User("root")),
+                Err(status) if status.message().contains("not enabled") => {}
+                Err(_) => continue,
             }
+            return true;
         }
-        self.become_user(&Who::Nobody);
+        false
     }
 }
 

@@ -23,7 +23,7 @@ async fn main() -> Result<()> {
     let (mut one, mut two) = (Server::connect(url(1)?).await?, Server::connect(url(2)?).await?);
     let (seed, count) = (number(3, 1)?, number(4, 1000)?);
     let with_auth = arguments.get(5).is_some_and(|argument| argument == "auth");
-    let mut generator = Generator::new(seed);
+    let mut generator = Generator::new(seed, !with_auth);
     let mut prelude = if with_auth { auth::prelude() } else { Vec::new() };
     prelude.reverse();
     let mut out = std::io::stdout();
@@ -42,6 +42,9 @@ async fn main() -> Result<()> {
             let (first, second) = tokio::join!(one.ask(&request), two.ask(&request));
             (format!("{request:?}"), first, second)
         };
+        if let (true, Who::User(name)) = (first.contains("invalid auth token"), &who) {
+            prelude.extend(auth::logins(name));
+        }
         *kinds.entry(kind(&first)).or_insert(0) += 1;
         if first != second {
             differences += 1;
@@ -55,8 +58,14 @@ async fn main() -> Result<()> {
         }
     }
     if with_auth {
-        tokio::join!(one.auth.become_root(), two.auth.become_root());
         writeln!(out, "answers by kind: {kinds:#?}")?;
+        let (first, second) = tokio::join!(one.auth.become_root(), two.auth.become_root());
+        one.ask_auth(&auth::Request::Disable).await;
+        two.ask_auth(&auth::Request::Disable).await;
+        if !(first && second) {
+            writeln!(out, "root has no password any more: events are not compared")?;
+            return end(&mut out, (count, 0), one.revision(), differences);
+        }
     }
     let revision = one.revision();
     let (first, second) = (one.events(revision).await?, two.events(revision).await?);
@@ -72,6 +81,11 @@ async fn main() -> Result<()> {
         writeln!(out, "{} events and {}", first.len(), second.len())?;
     }
     let events = first.len();
+    end(&mut out, (count, events), revision, differences)
+}
+
+fn end(out: &mut impl Write, all: (u64, usize), revision: i64, differences: u32) -> Result<()> {
+    let (count, events) = all;
     writeln!(out, "{count} requests, {events} events, revision {revision}: {differences} differ")?;
     if differences > 0 { bail!("the servers differ") } else { Ok(()) }
 }

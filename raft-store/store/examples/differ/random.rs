@@ -27,11 +27,14 @@ pub(crate) enum Request {
 /// Makes requests from a seed.
 pub(crate) struct Generator {
     random: StdRng,
+    /// Whether ranges may end before they begin. Whether an etcd with auth allows those depends
+    /// on the shape of its tree of permissions.
+    has_inverted: bool,
 }
 
 impl Generator {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { random: StdRng::seed_from_u64(seed) }
+    pub(crate) fn new(seed: u64, has_inverted: bool) -> Self {
+        Self { random: StdRng::seed_from_u64(seed), has_inverted }
     }
 
     pub(crate) fn below(&mut self, limit: i64) -> i64 {
@@ -54,7 +57,9 @@ impl Generator {
         match self.below(10) {
             0..=3 => bytes::Bytes::new(),
             4 => "\0".into(),
-            5..=7 => "p0".into(),
+            5..=7 if self.has_inverted => "p0".into(),
+            5..=7 => "q0".into(),
+            _ if !self.has_inverted => "r".into(),
             _ => self.key(),
         }
     }

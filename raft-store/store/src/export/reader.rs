@@ -290,7 +290,10 @@ mod tests {
         path
     }
 
-    fn read(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>, usize)>> {
+    /// Bucket, key and length of a value.
+    type Found = (Vec<u8>, Vec<u8>, usize);
+
+    fn read(path: &Path) -> io::Result<Vec<Found>> {
         let reader = Reader::open(path, fs::metadata(path)?.len())?;
         let mut all = Vec::new();
         for name in reader.buckets()? {

@@ -2,6 +2,8 @@
 //! binaries etcd, etcdctl and etcdutl are: in `TRIREME_ORACLES`, or where `shared/oracles/build.sh`
 //! puts them below the home directory. Elsewhere each test says that it was skipped.
 
+#![allow(clippy::print_stdout, reason = "a test that was skipped says so")]
+
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
@@ -24,15 +26,16 @@ use crate::{
     snapshot::{Restore, contents, restore},
 };
 
-/// Where the binaries are, if they are.
-fn oracles(test: &str) -> Option<PathBuf> {
-    let known = || Some(Path::new(&std::env::var_os("HOME")?).join(".cache/trireme-oracles/bin"));
-    let dir = std::env::var_os("TRIREME_ORACLES").map(PathBuf::from).or_else(known)?;
+/// Where the binaries are, or why there are none.
+fn oracles() -> Result<PathBuf, String> {
+    let home = || Some(Path::new(&std::env::var_os("HOME")?).join(".cache/trireme-oracles/bin"));
+    let known = std::env::var_os("TRIREME_ORACLES").map(PathBuf::from).or_else(home);
+    let dir = known.ok_or("neither TRIREME_ORACLES nor HOME is set")?;
     let are_there = ["etcd", "etcdctl", "etcdutl"].iter().all(|name| dir.join(name).exists());
-    if !are_there {
-        println!("SKIPPED {test}: no etcd, etcdctl and etcdutl in {}", dir.display());
+    match are_there {
+        true => Ok(dir),
+        false => Err(format!("no etcd, etcdctl and etcdutl in {}", dir.display())),
     }
-    are_there.then_some(dir)
 }
 
 /// A real etcd, ended with the test.
@@ -122,7 +125,10 @@ fn path(scratch: &Scratch) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_etcd_goes_on_from_our_snapshot() {
-    let Some(bin) = oracles("a_real_etcd_goes_on_from_our_snapshot") else { return };
+    let bin = match oracles() {
+        Ok(bin) => bin,
+        Err(reason) => return println!("SKIPPED: {reason}"),
+    };
     let cluster = Cluster::start(1).await;
     let handle = cluster.handle(cluster.leader().await).clone();
     let put = async |key: String, value: Vec<u8>, lease| {
@@ -189,8 +195,9 @@ async fn a_real_etcd_goes_on_from_our_snapshot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn we_go_on_from_a_real_etcds_snapshot_and_from_its_database() {
-    let Some(bin) = oracles("we_go_on_from_a_real_etcds_snapshot_and_from_its_database") else {
-        return;
+    let bin = match oracles() {
+        Ok(bin) => bin,
+        Err(reason) => return println!("SKIPPED: {reason}"),
     };
     let dir = Scratch::new("etcd-source");
     let mut etcd = Etcd::start(&bin, &dir.0, &free_url()).ready();

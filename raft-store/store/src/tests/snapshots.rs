@@ -150,14 +150,14 @@ async fn an_etcd_snapshot_becomes_a_cluster_with_the_same_history_leases_and_use
     assert_eq!(handle.lease_leases(), [lease]);
     let left = handle.lease_time_to_live(lease, true).await.unwrap();
     assert_eq!((left.granted_ttl, &left.keys[0][..]), (5000, &b"leased"[..]));
-    let disk = &handle.inner.state().load().disk;
     let names = |kind| {
-        let all = disk.all(kind).unwrap().into_iter();
+        let all = handle.inner.state().load().disk.all(kind).unwrap().into_iter();
         all.map(|(key, _)| String::from_utf8(key).unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(names(KeyKind::User), ["alice", "bob", "root"]);
     assert_eq!(names(KeyKind::Role), ["reader"]);
-    assert_eq!(disk.meta(AUTH_ENABLED).unwrap().as_deref(), Some(&[1][..]));
+    let is_enabled = handle.inner.state().load().disk.meta(AUTH_ENABLED).unwrap();
+    assert_eq!(is_enabled.as_deref(), Some(&[1][..]));
     // It goes on, also after a restart, and for a member that was not there at the beginning.
     let put = PutRequest { key: "new".into(), ..PutRequest::default() };
     let header = handle.put(put).await.unwrap().header.unwrap();

@@ -144,6 +144,13 @@ fn leave<K: std::hash::Hash + Eq>(groups: &mut HashMap<K, Watched>, key: &K) {
     }
 }
 
+/// Adds a group that is not there yet.
+fn add(list: &mut Vec<Arc<Group>>, group: &Arc<Group>) {
+    if !list.iter().any(|other| Arc::ptr_eq(other, group)) {
+        list.push(group.clone());
+    }
+}
+
 /// Whether a range is exactly the keys that begin with its first.
 fn is_prefix(key: &[u8], end: &[u8]) -> bool {
     match (key.split_last(), end.split_last()) {
@@ -187,13 +194,13 @@ impl Hub {
             let mut concerned: Vec<Arc<Group>> = Vec::new();
             for batch in batches {
                 for event in &batch.events {
-                    groups.matching(&event.kv.key, |group| add(&mut concerned, group.clone()));
+                    groups.matching(&event.kv.key, |group| add(&mut concerned, group));
                 }
                 for group in concerned.drain(..) {
                     if let Some(part) = group.part(&batch) {
                         group.push(part);
                     }
-                    add(&mut woken, group);
+                    add(&mut woken, &group);
                 }
                 ring.push(batch);
             }
@@ -279,12 +286,5 @@ impl Hub {
     /// How many groups there are.
     pub(crate) fn groups(&self) -> usize {
         self.shared.lock().groups.all().count()
-    }
-}
-
-/// Adds a group unless it is there already.
-fn add(groups: &mut Vec<Arc<Group>>, group: Arc<Group>) {
-    if !groups.iter().any(|other| Arc::ptr_eq(other, &group)) {
-        groups.push(group);
     }
 }
