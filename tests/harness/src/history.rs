@@ -1,7 +1,9 @@
-//! What clients did to registers and what they were told: the material of a check for linearizability.
+//! What clients did to registers and what they were told: the material of a check for
+//! linearizability.
 //!
-//! Each key of a store is a register. A write whose answer never came may have happened at any time after its call, or
-//! never. [`settled`] resolves such writes by what others saw, which keeps the search for an order short.
+//! Each key of a store is a register. A write whose answer never came may have happened at any time
+//! after its call, or never. [`settled`] resolves such writes by what others saw, which keeps the
+//! search for an order short.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -166,10 +168,10 @@ impl Known {
 /// The same history with fewer open ends. It is linearizable exactly if the other one is:
 ///
 /// - a read without an answer says nothing;
-/// - a write of a value that nobody else writes happened if anyone saw the value, at the revision that they saw and
-///   before they were answered;
-/// - if nobody saw it or asks for it, any order with it is as good without it: whoever finds something in a register
-///   says what, so nobody came between it and the next change.
+/// - a write of a value that nobody else writes happened if anyone saw the value, at the revision
+///   that they saw and before they were answered;
+/// - if nobody saw it or asks for it, any order with it is as good without it: whoever finds
+///   something in a register says what, so nobody came between it and the next change.
 pub fn settled(operations: &[Operation]) -> Vec<Operation> {
     let mut known: BTreeMap<usize, Known> = BTreeMap::new();
     for operation in operations {
@@ -182,8 +184,8 @@ pub fn settled(operations: &[Operation]) -> Vec<Operation> {
     operations.iter().filter_map(settle).collect()
 }
 
-/// Checks that no two changes got the same revision, and that a change which began after another one was answered got
-/// a higher one, whatever their keys. Gives the pairs that break this.
+/// Checks that no two changes got the same revision, and that a change which began after another
+/// one was answered got a higher one, whatever their keys. Gives the pairs that break this.
 pub fn disorder(operations: &[Operation]) -> Vec<(Operation, Operation)> {
     let mut by_call: Vec<(i64, Operation)> =
         operations.iter().filter_map(|one| Some((one.outcome.revision()?, *one))).collect();

@@ -25,7 +25,8 @@ impl Registers {
         Self { client: KvClient::new(channel), patience }
     }
 
-    /// Does something to a register. Every error is [`Outcome::Unknown`]: who knows how far the request came.
+    /// Does something to a register. Every error is [`Outcome::Unknown`]: who knows how far the
+    /// request came.
     pub async fn perform(&mut self, key: &str, action: Action) -> Outcome {
         let asked = tokio::time::timeout(self.patience, self.ask(key, action));
         asked.await.ok().flatten().unwrap_or(Outcome::Unknown)

@@ -154,7 +154,8 @@ impl Members {
         Some((answer.leader, header.member_id, answer.raft_term))
     }
 
-    /// A member's hash of all keys up to a revision; nothing when it does not answer or is not that far.
+    /// A member's hash of all keys up to a revision; nothing when it does not answer or is not that
+    /// far.
     pub async fn hash(&self, at: usize, revision: i64) -> Option<HashKvResponse> {
         let mut client = MaintenanceClient::new(self.channel(at));
         let answer = client.hash_kv(HashKvRequest { revision });
@@ -188,8 +189,8 @@ impl Drop for Members {
     }
 }
 
-/// Ports that nobody uses. They are on a loopback address of this process alone, so that no connection takes one as its
-/// own end while its member is down.
+/// Ports that nobody uses. They are on a loopback address of this process alone, so that no
+/// connection takes one as its own end while its member is down.
 fn free_addresses(process: u32) -> Result<Vec<(String, String)>> {
     let [_, high, middle, low] = process.to_be_bytes();
     let host = format!("127.{}.{middle}.{low}", 64 + high % 64);

@@ -1,5 +1,5 @@
-//! Three store processes under concurrent clients while leaders die and members stand still: everything that clients
-//! were told must fit one order of events.
+//! Three store processes under concurrent clients while leaders die and members stand still:
+//! everything that clients were told must fit one order of events.
 //!
 //! `TRIREME_SEED` repeats a run's choices (not its timing); each run prints its own.
 
@@ -118,7 +118,7 @@ async fn harm(members: &mut Members, seed: u64, end: Instant) -> Result<Harm> {
             break;
         }
         let leader = until_some("somebody leads", || members.leader()).await;
-        // Turns, so that each run has some of both; a frozen leader that wakes up is the better liar.
+        // Turns, so that each run has some of both; a frozen leader that wakes up lies better.
         if turn % 2 == 0 {
             members.kill(leader).await?;
             done.kills += 1;

@@ -1,10 +1,10 @@
-//! Whether a history of registers is linearizable: whether each operation can be thought to have happened at one moment
-//! between its call and its answer, one after the other.
+//! Whether a history of registers is linearizable: whether each operation can be thought to have
+//! happened at one moment between its call and its answer, one after the other.
 //!
-//! The search is Wing and Gong's with Lowe's memory: calls and returns in a linked list in order of time; take any
-//! operation whose call comes before the first return and that the register allows; go back when a return comes whose
-//! operation was not taken; never visit the same pair of taken operations and register twice. Linearizability is local,
-//! so each key is searched by itself.
+//! The search is Wing and Gong's with Lowe's memory: calls and returns in a linked list in order of
+//! time; take any operation whose call comes before the first return and that the register allows;
+//! go back when a return comes whose operation was not taken; never visit the same pair of taken
+//! operations and register twice. Linearizability is local, so each key is searched by itself.
 
 mod model;
 #[cfg(test)]
@@ -207,10 +207,11 @@ impl<'a> Search<'a> {
         };
         let near: Vec<String> =
             self.operations.iter().filter(near).map(|one| format!("  {one:?}")).collect();
+        let all = self.operations.len();
+        let near = near.join("\n");
         format!(
-            "after {length} of {} operations {register:?} does not explain {stuck:?}; beside it:\n{}",
-            self.operations.len(),
-            near.join("\n")
+            "after {length} of {all} operations {register:?} does not explain {stuck:?}; \
+             beside it:\n{near}"
         )
     }
 }
