@@ -4,8 +4,12 @@
 //! through the command line and the APIs, as a user would.
 
 mod cluster;
+pub mod history;
 mod kubectl;
+pub mod linearizable;
 mod load;
+pub mod registers;
+pub mod store;
 mod wait;
 
 pub use cluster::{Cluster, Options, binary};
