@@ -4,7 +4,7 @@
 mod arguments;
 mod config_file;
 mod dump;
-mod duration;
+pub(crate) mod duration;
 mod flags;
 mod listen;
 mod tls;

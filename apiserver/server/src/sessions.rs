@@ -58,7 +58,12 @@ impl Sessions {
     }
 
     /// Keeps this process's session alive, and acts on the end of others'.
+    ///
+    /// A store outside this process ends leases too slowly for that: elections then go by the Leases' own times.
     pub fn start(&self, shutdown: &Shutdown) {
+        if self.storage.member() == 0 {
+            return;
+        }
         let task = keep(self.storage.clone(), self.lease.clone(), shutdown.clone());
         stdx::task::spawn("session", task);
         let storage = self.storage.clone();

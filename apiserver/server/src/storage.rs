@@ -1,10 +1,11 @@
 //! What the API server asks of a store: ordered keys with revisions, pages, watches, and one transaction per
 //! write.
 //!
-//! A trait, because the store may be the one inside this process ([`embedded`]) or another: no code above
+//! A trait, because the store may be the one inside this process ([`embedded`]) or one over the network ([`etcd`]): no code above
 //! knows which.
 
 pub mod embedded;
+pub mod etcd;
 pub mod follow;
 pub mod keys;
 pub mod memory;

@@ -36,11 +36,11 @@ impl From<store::Error> for Error {
     }
 }
 
-fn item(kv: KeyValue) -> Item {
+pub(super) fn item(kv: KeyValue) -> Item {
     Item { key: kv.key, value: kv.value, revision: kv.mod_revision, lease: kv.lease }
 }
 
-fn revision(header: Option<&pb::ResponseHeader>) -> i64 {
+pub(super) fn revision(header: Option<&pb::ResponseHeader>) -> i64 {
     header.map_or(0, |header| header.revision)
 }
 
@@ -64,7 +64,7 @@ fn op(request: pb::request_op::Request) -> pb::RequestOp {
 }
 
 /// A transaction in the store's words: on failure it reads what was compared.
-fn request(txn: Txn) -> pb::TxnRequest {
+pub(super) fn request(txn: Txn) -> pb::TxnRequest {
     use pb::request_op::Request;
     let kept: Vec<&Bytes> = txn.puts.iter().map(|(key, _, _)| key).collect();
     let deletes = txn.deletes.iter().filter(|key| !kept.contains(key)).cloned();
@@ -84,6 +84,20 @@ fn request(txn: Txn) -> pb::TxnRequest {
         compare: txn.compares.iter().map(compare).collect(),
         success,
     }
+}
+
+/// What an answer to such a transaction says.
+pub(super) fn outcome(response: pb::TxnResponse) -> Outcome {
+    if response.succeeded {
+        return Outcome::Committed(revision(response.header.as_ref()));
+    }
+    let current = response.responses.into_iter().map(|op| match op.response {
+        Some(pb::response_op::Response::ResponseRange(range)) => {
+            range.kvs.into_iter().next().map(item)
+        }
+        _ => None,
+    });
+    Outcome::Failed(current.collect())
 }
 
 #[async_trait]
@@ -124,17 +138,7 @@ impl Storage for Embedded {
     }
 
     async fn txn(&self, txn: Txn) -> Result<Outcome, Error> {
-        let response = self.handle.txn(request(txn)).await?;
-        if response.succeeded {
-            return Ok(Outcome::Committed(revision(response.header.as_ref())));
-        }
-        let current = response.responses.into_iter().map(|op| match op.response {
-            Some(pb::response_op::Response::ResponseRange(range)) => {
-                range.kvs.into_iter().next().map(item)
-            }
-            _ => None,
-        });
-        Ok(Outcome::Failed(current.collect()))
+        Ok(outcome(self.handle.txn(request(txn)).await?))
     }
 
     async fn watch(&self, start: Bytes, end: Bytes, from: i64) -> Result<Box<dyn Watch>, Error> {
