@@ -109,12 +109,16 @@ async fn keeps_the_contract(backend: Backend) {
     assert_eq!(events.len(), 8);
     assert_eq!(events[1].previous, Some(("1".into(), first)));
     assert!(events[6].value.is_none() && events[6].previous == Some(("2".into(), second)));
+    tells_progress_and_ends_leases(&storage).await;
+}
+
+async fn tells_progress_and_ends_leases(storage: &Etcd) {
     // A quiet watch hears how far the store is.
     let present = storage.barrier().await.expect("a barrier");
     let bounds = ("/registry/q/".into(), "/registry/q0".into());
     let every = Duration::from_millis(20);
     let mut quiet = super::watch::Cursor::open(storage.0.clone(), bounds, 0, every).await.unwrap();
-    let later = write(&storage, put("/registry/x/f", "f", 0)).await;
+    let later = write(storage, put("/registry/x/f", "f", 0)).await;
     while quiet.progress() < Some(later) {
         assert!(
             matches!(quiet.next().await, Some(Batch::Events { events, .. }) if events.is_empty())
@@ -125,7 +129,7 @@ async fn keeps_the_contract(backend: Backend) {
     let lease = storage.lease(60).await.expect("a lease");
     let mut txn = put("/registry/x/leased", "l", 0);
     txn.puts[0].2 = lease;
-    write(&storage, txn).await;
+    write(storage, txn).await;
     storage.lease_keep_alive(lease).await.expect("it lives");
     storage.lease_revoke(lease).await.expect("it ends");
     storage.lease_revoke(lease).await.expect("it has ended");
