@@ -264,6 +264,26 @@ impl Inner {
         }
     }
 
+    /// The answer of a term's leader, which is unknown once a later term has another: a host that was lost never
+    /// answers, and its connection breaks late.
+    pub(crate) async fn ask_leader(
+        &self,
+        leader: u64,
+        request: ForwardRequest,
+    ) -> Result<ForwardResponse, Lost> {
+        let (term, mut view) = (request.term, self.view.clone());
+        let superseded = async {
+            let later = view.wait_for(|view| view.term > term && view.leader.is_some());
+            if term == 0 || later.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            answer = self.forwarder.request(leader, request) => answer,
+            () = superseded => Err(Lost::Unknown),
+        }
+    }
+
     /// One request to the leader; [`Error::NotLeader`] when it certainly did nothing.
     pub(crate) async fn ask(
         &self,
@@ -272,7 +292,7 @@ impl Inner {
         request: Request,
     ) -> Result<ForwardResponse, Error> {
         let request = ForwardRequest { id: 0, term, request: Some(request) };
-        match self.forwarder.request(leader, request).await {
+        match self.ask_leader(leader, request).await {
             Ok(response) => match response.failure() {
                 Failure::None => Ok(response),
                 Failure::NotLeader | Failure::NoLeader => Err(Error::NotLeader),

@@ -97,7 +97,7 @@ impl Inner {
                     return Err(Error::Membership("not leader".to_owned()));
                 }
                 let request = forward_request::Request::Change(change.to_wire());
-                self.ask(leader, term, request).await.map(|_| ())
+                self.ask(leader, 0, request).await.map(|_| ())
             };
             match timeout_at(deadline, attempt).await {
                 Ok(Err(Error::NotLeader)) => {

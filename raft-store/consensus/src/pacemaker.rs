@@ -69,6 +69,13 @@ impl Pace {
         }
     }
 
+    /// A new leader or term begins: the time before it, in which this member may have led itself, is nobody's pause.
+    pub(crate) fn begin(&self, now: Instant) {
+        if let Some(heard) = self.heard.lock().as_mut() {
+            heard.last = heard.last.max(now);
+        }
+    }
+
     /// Time that this process lost: the leader may have spoken meanwhile.
     fn excuse(&self, stall: Duration) {
         if let Some(heard) = self.heard.lock().as_mut() {
@@ -169,6 +176,12 @@ mod tests {
         pace.excuse(MS(60));
         assert_eq!(pace.silence(7, start + MS(200)), Some(MS(10)));
         assert_eq!(pace.silence(8, start + MS(200)), None);
+        // What lies before a new term is no pause.
+        let other = Pace::default();
+        other.hear_at(7, start);
+        other.begin(start + MS(9000));
+        other.hear_at(7, start + MS(9020));
+        assert_eq!(other.worst(), MS(20));
         // A long pause is forgotten in time.
         let mut at = start + MS(1130);
         pace.hear_at(7, at);

@@ -77,7 +77,7 @@ impl Inner {
 
     async fn propose_there(&self, leader: u64, term: u64, payload: Bytes) -> Outcome {
         let request = ForwardRequest { id: 0, term, request: Some(Request::Propose(payload)) };
-        match self.forwarder.request(leader, request).await {
+        match self.ask_leader(leader, request).await {
             Ok(response) => match response.failure() {
                 Failure::None => Outcome::Done,
                 Failure::NotLeader | Failure::NoLeader => Outcome::Refused,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use openraft::async_runtime::watch::WatchReceiver;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{node::Inner, types::Raft};
 
@@ -47,6 +47,7 @@ pub(crate) async fn follow(inner: Arc<Inner>, senders: Senders) {
                 }
             });
             if is_news {
+                inner.pace.begin(Instant::now());
                 let leader = view.leader.map(|id| format!("{id:x}"));
                 tracing::info!(term = view.term, leader, "view changed");
             }
