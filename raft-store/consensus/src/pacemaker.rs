@@ -69,9 +69,10 @@ impl Pace {
         }
     }
 
-    /// A new leader or term begins: the time before it, in which this member may have led itself, is nobody's pause.
-    pub(crate) fn begin(&self, now: Instant) {
-        if let Some(heard) = self.heard.lock().as_mut() {
+    /// A member begins to lead, or to send anew: the time before, in which this member may have
+    /// led itself, is no pause of it.
+    pub(crate) fn begin(&self, from: u64, now: Instant) {
+        if let Some(heard) = self.heard.lock().as_mut().filter(|heard| heard.from == from) {
             heard.last = heard.last.max(now);
         }
     }
@@ -179,7 +180,7 @@ mod tests {
         // What lies before a new term is no pause.
         let other = Pace::default();
         other.hear_at(7, start);
-        other.begin(start + MS(9000));
+        other.begin(7, start + MS(9000));
         other.hear_at(7, start + MS(9020));
         assert_eq!(other.worst(), MS(20));
         // A long pause is forgotten in time.

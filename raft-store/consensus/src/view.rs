@@ -47,7 +47,9 @@ pub(crate) async fn follow(inner: Arc<Inner>, senders: Senders) {
                 }
             });
             if is_news {
-                inner.pace.begin(Instant::now());
+                if let Some(leader) = view.leader {
+                    inner.pace.begin(leader, Instant::now());
+                }
                 let leader = view.leader.map(|id| format!("{id:x}"));
                 tracing::info!(term = view.term, leader, "view changed");
             }

@@ -90,7 +90,8 @@ impl pb::peer_server::Peer for Service {
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let from = self.check(&request)?;
-        let (from, inner) = (from, self.inner.clone());
+        let inner = self.inner.clone();
+        inner.pace.begin(from, tokio::time::Instant::now());
         let requests = request.into_inner().scan((), move |(), message| {
             inner.pace.hear(from);
             let request = message.ok().map(wire::to_append_request);
