@@ -6,12 +6,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{RaftMetrics, async_runtime::watch::WatchReceiver, metrics::WaitError};
 
-use crate::{Error, node::Inner, types};
+use crate::{
+    Error,
+    node::Inner,
+    types::{self, TypeConfig},
+};
 
 /// How long making the state durable and dropping entries may take.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long to look for a step's outcome before asking for it again.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Compacts whenever half as many entries as are kept have been applied since the last time.
 pub(crate) async fn run(inner: Arc<Inner>) {
@@ -37,23 +43,42 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 }
 
 impl Inner {
+    /// Makes the state durable and drops what it covers of the log, less the margin.
+    ///
+    /// openraft drops a request for a snapshot while it builds one, and puts off dropping entries
+    /// that are on their way to a follower: each step is asked for again until it is seen done.
     pub(crate) async fn compact_log(&self) -> Result<(), Error> {
-        let target = self.applied.borrow().index();
-        let Some(wanted) = target.checked_sub(self.keep_entries) else { return Ok(()) };
-        // The snapshot makes the state durable; what it covers, less the margin, is then dropped.
-        let stopped = |_| Error::Stopped;
-        self.raft.trigger().snapshot().await.map_err(stopped)?;
-        let wait = self.raft.wait(Some(LIMIT));
-        let built = wait.metrics(|m| types::index(m.snapshot.as_ref()) >= target, "snapshot");
-        built.await.map_err(|_| Error::Timeout)?;
-        if wanted == 0 {
-            return Ok(());
+        let steps = async {
+            let _turn = self.compacting.lock().await;
+            let target = self.applied.borrow().index();
+            let Some(wanted) = target.checked_sub(self.keep_entries) else { return Ok(()) };
+            loop {
+                self.raft.trigger().snapshot().await.map_err(|_| Error::Stopped)?;
+                if self.sees(|m| types::index(m.snapshot.as_ref()) >= target).await? {
+                    break;
+                }
+            }
+            while wanted > 0 {
+                self.raft.trigger().purge_log(wanted).await.map_err(|_| Error::Stopped)?;
+                if self.sees(|m| types::index(m.purged.as_ref()) >= wanted).await? {
+                    break;
+                }
+            }
+            tracing::debug!(upto = wanted, "log compacted");
+            Ok(())
+        };
+        tokio::time::timeout(LIMIT, steps).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// Does `holds` come true soon?
+    async fn sees(
+        &self,
+        holds: impl Fn(&RaftMetrics<TypeConfig>) -> bool + Send,
+    ) -> Result<bool, Error> {
+        match self.raft.wait(Some(PATIENCE)).metrics(holds, "log compaction").await {
+            Ok(_) => Ok(true),
+            Err(WaitError::Timeout(..)) => Ok(false),
+            Err(WaitError::ShuttingDown) => Err(Error::Stopped),
         }
-        self.raft.trigger().purge_log(wanted).await.map_err(stopped)?;
-        let wait = self.raft.wait(Some(LIMIT));
-        let purged = wait.metrics(|m| types::index(m.purged.as_ref()) >= wanted, "purge");
-        purged.await.map_err(|_| Error::Timeout)?;
-        tracing::debug!(upto = wanted, "log compacted");
-        Ok(())
     }
 }

@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) outcome: watch::Sender<Option<Result<(), String>>>,
     pub(crate) service: Arc<dyn LeaderService>,
     pub(crate) keep_entries: u64,
+    /// Held while the log is compacted.
+    pub(crate) compacting: tokio::sync::Mutex<()>,
     pub(crate) started: Instant,
     /// Whether the first election has been hastened.
     pub(crate) hastened: AtomicBool,
@@ -168,6 +170,7 @@ pub async fn start_on(
         removed,
         partial: Mutex::new(None),
         keep_entries: config.keep_entries,
+        compacting: tokio::sync::Mutex::default(),
         started: Instant::now(),
         hastened: AtomicBool::new(false),
         stop: Shutdown::new(),

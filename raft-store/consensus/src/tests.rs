@@ -8,7 +8,7 @@ mod durability;
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{Error, Handle, Initial, Member, Role, member_id};
 use cluster::{Cluster, wait_until};
@@ -154,6 +154,25 @@ async fn a_member_that_was_away_catches_up_by_a_snapshot() {
     cluster.propose_until_done(away, "after").await;
     cluster.wait_level().await;
     assert_eq!(cluster.values(away), cluster.values(leader));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compaction_asked_for_while_one_runs_ends_too() {
+    // Few enough writes that members compact nothing by themselves.
+    let cluster = Cluster::with_kept_entries(3, 20).await;
+    let leader = cluster.leader().await;
+    cluster.machine(leader).slow_down(Duration::from_millis(200));
+    for write in 0..20 {
+        cluster.propose(leader, &format!("value {write}")).await.unwrap();
+    }
+    let handle = cluster.handle(leader);
+    let later = async {
+        sleep(Duration::from_millis(50)).await;
+        cluster.propose(leader, "not in the first").await.unwrap();
+        handle.compact_log().await
+    };
+    let (first, second) = tokio::join!(handle.compact_log(), later);
+    first.and(second).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,6 +45,7 @@ pub(super) struct Memory {
     state: Mutex<State>,
     flushed: Mutex<State>,
     installs: AtomicU64,
+    flush_takes: Mutex<Duration>,
 }
 
 #[derive(Default, Clone)]
@@ -56,6 +57,10 @@ struct State {
 impl Memory {
     pub(super) fn installs(&self) -> u64 {
         self.installs.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn slow_down(&self, flush_takes: Duration) {
+        *self.flush_takes.lock() = flush_takes;
     }
 
     fn lose_unflushed(&self) {
@@ -84,7 +89,9 @@ impl StateMachine for Memory {
     }
 
     fn flush(&self) -> std::io::Result<()> {
-        *self.flushed.lock() = self.state.lock().clone();
+        let state = self.state.lock().clone();
+        std::thread::sleep(*self.flush_takes.lock());
+        *self.flushed.lock() = state;
         Ok(())
     }
 
