@@ -5,6 +5,10 @@ use harness::{Cluster, Options, binary, until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
 use std::path::Path;
 use std::process::Stdio;
 use suite::{WEB, apply_web, pods};
@@ -136,6 +140,44 @@ async fn a_full_disk_a_read_only_one_and_a_missing_runc_are_named() -> Result<()
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("runc is not installed"), "{said}");
     assert!(!bare.exists(), "nothing half-made");
+    Ok(())
+}
+
+/// Denies this thread, and what it starts, sockets to netfilter, as a kernel without it does.
+fn live_without_nftables() -> Result<()> {
+    const NETLINK_NETFILTER: u64 = 12;
+    let is =
+        |at, value| SeccompCondition::new(at, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    let netfilter = SeccompRule::new(vec![
+        is(0, u64::try_from(nix::libc::AF_NETLINK)?)?,
+        is(2, NETLINK_NETFILTER)?,
+    ])?;
+    let filter = SeccompFilter::new(
+        [(nix::libc::SYS_socket, vec![netfilter])].into(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(nix::libc::EPROTONOSUPPORT.cast_unsigned()),
+        std::env::consts::ARCH.try_into()?,
+    )?;
+    let program: BpfProgram = filter.try_into()?;
+    Ok(seccompiler::apply_filter(&program)?)
+}
+
+#[test]
+fn a_machine_without_nftables_is_told_so() -> Result<()> {
+    let dir = std::env::temp_dir().join(format!("trireme-no-nft-{}", std::process::id()));
+    let mut dev = std::process::Command::new(binary());
+    dev.args(["dev", "--runtime=oci", "--masters=1", "--nodes=1", "--api-port=0"])
+        .arg(format!("--data-dir={}", dir.display()));
+    // On a thread of its own, which keeps the filter to its end.
+    let output = std::thread::scope(|scope| {
+        let run = || live_without_nftables().and_then(|()| Ok(dev.output()?));
+        scope.spawn(run).join().expect("it does not panic")
+    })?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("nftables can't be used here"), "{said}");
+    assert!(said.contains("--runtime simulated"), "{said}");
+    assert!(!dir.exists(), "nothing half-made");
+    assert_eq!(leftovers(&dir), Vec::<String>::new());
     Ok(())
 }
 
