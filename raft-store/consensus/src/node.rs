@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    Config, Divergence, Error, Handle, Initial, LeaderService, StateMachine,
+    Config, Divergence, Error, Handle, Initial, LeaderService, Reserve, StateMachine,
     adapter::{Adapter, blocking},
     compaction, config,
     forward::Forwarder,
@@ -87,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) removed: Removed,
     pub(crate) partial: Mutex<Option<Partial>>,
     scratch: PathBuf,
+    reserve: Reserve,
     incoming: AtomicU64,
     /// Whether the end is wanted.
     ending: Mutex<bool>,
@@ -177,6 +178,7 @@ pub async fn start_on(
         machine,
         log,
         scratch,
+        reserve: config.reserve.clone(),
         incoming: AtomicU64::new(0),
         ending: Mutex::new(false),
     });
@@ -205,7 +207,7 @@ pub async fn start_on(
 /// The log and whose it is; that of a last survivor is made its own.
 async fn open_log(config: &Config) -> Result<(LogStore, Identity), Error> {
     let dir = config.data_dir.join("log");
-    let mut log = LogStore::open(&dir, config.faults.clone())
+    let mut log = LogStore::open(&dir, config.faults.clone(), config.reserve.clone())
         .await
         .map_err(|source| Error::io(format!("opening the log {}", dir.display()), source))?;
     let identity = load_identity(config, &log).await?;
@@ -220,6 +222,7 @@ impl Inner {
     async fn end_in_order(&self) {
         *self.ending.lock() = true;
         self.hand_over().await;
+        self.reserve.end();
         self.stop_core().await;
         let machine = self.machine.clone();
         if let Err(error) = blocking(move || machine.flush()).await {
@@ -234,6 +237,7 @@ impl Inner {
     /// Ends this member as a crash would.
     pub(crate) async fn kill(&self) {
         *self.ending.lock() = true;
+        self.reserve.end();
         self.stop.trigger();
         self.stop_core().await;
         self.finish(Ok(()));
@@ -321,7 +325,7 @@ fn prepare_directory(config: &Config) -> Result<PathBuf, Error> {
         fs::create_dir(&scratch)
     };
     let failed = |source| Error::io(format!("preparing {}", config.data_dir.display()), source);
-    prepare().map_err(failed)?;
+    config.reserve.open(prepare).map_err(failed)?;
     Ok(scratch)
 }
 

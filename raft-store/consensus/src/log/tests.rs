@@ -34,7 +34,7 @@ impl Scratch {
     }
 
     async fn open(&self) -> io::Result<LogStore> {
-        LogStore::open(&self.log(), Faults::default()).await
+        LogStore::open(&self.log(), Faults::default(), Reserve::default()).await
     }
 
     /// The file that the newest entries are in.
@@ -141,11 +141,30 @@ async fn a_log_that_was_cut_on_purpose_is_not_refused() {
     assert_eq!(last(&mut scratch.open().await.unwrap()).await, 5);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_finds_no_room_waits_for_it_and_nothing_is_lost() {
+    let scratch = filled().await;
+    let (faults, reserve) = (Faults::default(), Reserve::default());
+    let mut log = LogStore::open(&scratch.log(), faults.clone(), reserve.clone()).await.unwrap();
+    faults.fill_disk(true);
+    log.append([entry(10)], IOFlushed::noop()).await.unwrap();
+    while !reserve.is_waiting() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // What is not durable yet can be read all the same.
+    assert_eq!(log.try_get_log_entries(10..11).await.unwrap().len(), 1);
+    faults.fill_disk(false);
+    log.sync().await.unwrap();
+    assert!(!reserve.is_waiting());
+    close(log).await;
+    assert_eq!(last(&mut scratch.open().await.unwrap()).await, 10);
+}
+
 #[tokio::test]
 async fn after_a_failed_write_nothing_is_written_any_more() {
     let scratch = filled().await;
     let faults = Faults::default();
-    let mut log = LogStore::open(&scratch.log(), faults.clone()).await.unwrap();
+    let mut log = LogStore::open(&scratch.log(), faults.clone(), Reserve::default()).await.unwrap();
     faults.fail_writes();
     log.append([entry(10)], IOFlushed::noop()).await.unwrap();
     let error = log.sync().await.unwrap_err();
