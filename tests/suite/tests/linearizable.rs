@@ -29,7 +29,7 @@ async fn what_clients_are_told_fits_one_order_whatever_is_done_to_members() -> R
     let seeds = number("SEEDS")?.unwrap_or(1);
     let first = number("TRIREME_SEED")?.unwrap_or_else(|| rand::random::<u32>().into());
     let only = std::env::var("ONLY").unwrap_or_default();
-    let mut wrong = Vec::new();
+    let mut wrong = 0;
     for nemesis in NEMESES.iter().filter(|nemesis| nemesis.name.contains(&only)) {
         let missing: Vec<String> = nemesis.needs.iter().filter_map(|need| need.missing()).collect();
         if !missing.is_empty() {
@@ -58,10 +58,10 @@ async fn what_clients_are_told_fits_one_order_whatever_is_done_to_members() -> R
             ));
             for text in &report.wrong {
                 tell(&format!("  WRONG: {text}"));
-                wrong.push(format!("{name}, seed {seed}: {text}"));
             }
+            wrong += report.wrong.len();
         }
     }
-    assert_eq!(wrong, Vec::<String>::new());
+    assert_eq!(wrong, 0, "what is told above as wrong");
     Ok(())
 }

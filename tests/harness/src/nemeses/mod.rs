@@ -29,6 +29,9 @@ use crate::workload::{Leniency, Report, Workload};
 /// How many times as long as wanted a nemesis may take for all kinds of harm.
 const LIMIT: u32 = 20;
 
+/// Longest time for clients to be answered again before the next turn.
+const RECOVERY: Duration = Duration::from_secs(5);
+
 /// One nemesis.
 pub struct Nemesis {
     /// Its name, as `make faults ONLY=` takes it.
@@ -142,6 +145,10 @@ async fn turns(
         let turn = tokio::time::timeout(2 * crate::patience(), (nemesis.turn)(&mut stage));
         turn.await??;
         stage.turn += 1;
+        // Mostly there is something to lose again; sometimes the next blow falls before that.
+        if stage.random.random_bool(0.7) {
+            let _ = tokio::time::timeout(RECOVERY, workload.answered_again()).await;
+        }
     }
     Ok(stage.done)
 }

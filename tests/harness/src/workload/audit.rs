@@ -276,3 +276,6 @@ fn lives(lives: &[Life], seen: &[Seen], leniency: Leniency) -> Vec<String> {
     }
     wrong
 }
+
+#[cfg(test)]
+mod tests;
