@@ -193,6 +193,11 @@ pub async fn start_on(
     stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
     stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
     stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
+    // Whoever is a majority alone waits for nobody.
+    let alone = inner.clone();
+    stdx::task::spawn("consensus-first-election", async move {
+        alone.hasten_first_election().await;
+    });
     stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
     let ending = inner.clone();
     stdx::task::spawn("consensus-shutdown", async move {
@@ -380,6 +385,9 @@ fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
         election_timeout_max: election * 3 / 2,
         quorum_loss_probe_interval: Some(election * 3),
         enable_pre_vote: Some(true),
+        // A leader sends entries before its own disk has them. One that comes back without those
+        // must not put others in their places in the same term.
+        enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: config.keep_entries,
         replication_lag_threshold: config.keep_entries,

@@ -67,7 +67,7 @@ pub async fn start_on(
     )
     .await?;
     lessor.set_consensus(Some(consensus.clone()));
-    // A lone member that has applied everything leads on in its term, without a first entry.
+    // What was applied in an earlier life says in which term.
     let applied = consensus.applied_term();
     machine.term.send_if_modified(|term| std::mem::replace(term, applied.max(*term)) < applied);
     let (leading_in, leading) = watch::channel(false);
