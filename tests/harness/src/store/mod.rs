@@ -24,7 +24,9 @@ pub const MEMBERS: usize = 3;
 /// Longest time for one question about a member.
 const ASK: Duration = Duration::from_secs(1);
 /// Log entries that members keep for those that lag: few, so that some need a snapshot.
-const KEPT_ENTRIES: u32 = 1000;
+const KEPT_ENTRIES: u32 = 100;
+/// Beginning of the name of a directory that is kept.
+const KEPT: &str = "trireme-failed-";
 /// Tells the groups of one process apart.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -284,7 +286,13 @@ impl Drop for Members {
             }
         }
         self.disks.clear();
-        if !is_kept {
+        if is_kept {
+            // Under a name that nobody takes for a leftover.
+            let name = self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let kept = self.dir.with_file_name(name.replace(PREFIX, KEPT));
+            let _ = std::fs::rename(&self.dir, &kept);
+            let _ = writeln!(std::io::stderr(), "kept: {}", kept.display());
+        } else {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
