@@ -190,15 +190,7 @@ pub async fn start_on(
     let reading = reads::run(inner.clone(), readers);
     let guard = stop.clone();
     stdx::task::spawn("consensus-reads", async move { guard.guard(reading).await });
-    stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
-    stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
-    stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
-    // Whoever is a majority alone waits for nobody.
-    let alone = inner.clone();
-    stdx::task::spawn("consensus-first-election", async move {
-        alone.hasten_first_election().await;
-    });
-    stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
+    spawn_watchful(&inner);
     let ending = inner.clone();
     stdx::task::spawn("consensus-shutdown", async move {
         if stop.guard(shutdown.triggered()).await.is_some() {
@@ -207,6 +199,19 @@ pub async fn start_on(
     });
     tracing::info!(member = format!("{:x}", config.id), name = config.name, "consensus runs");
     Ok(Handle { inner })
+}
+
+/// Starts the tasks that look after leader, log and members.
+fn spawn_watchful(inner: &Arc<Inner>) {
+    stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
+    stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
+    stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
+    stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
+    // Whoever is a majority alone waits for nobody.
+    let alone = inner.clone();
+    stdx::task::spawn("consensus-first-election", async move {
+        alone.hasten_first_election().await;
+    });
 }
 
 /// The log and whose it is; that of a last survivor is made its own.

@@ -1,5 +1,5 @@
 //! Three store processes under concurrent clients while a nemesis does its worst: everything that
-//! clients were told must fit one order of events, and everything that they were promised must hold.
+//! clients were told must fit one order of events, and everything they were promised must hold.
 //!
 //! Each nemesis runs once with a chosen seed; `SEEDS` runs more of them, `ONLY` runs some of them,
 //! `TRIREME_SEED` repeats a run's choices (not its timing). What this machine lacks is told.

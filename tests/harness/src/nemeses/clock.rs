@@ -1,5 +1,5 @@
-//! Clocks are off: wall clocks jump by hours, and the clocks by which members count time run up to a
-//! tenth fast or slow. Nothing may depend on the former, and leases only as exactly as the latter.
+//! Clocks are off: wall clocks jump by hours, and the clocks by which members count time run up to
+//! a tenth fast or slow. Nothing may depend on the former, and leases only as exactly as the latter.
 
 use anyhow::Result;
 use rand::Rng as _;

@@ -1,5 +1,5 @@
-//! Power is lost: what was not synced is gone, of one member or of all at once. Each has a disk of its
-//! own; nothing reaches it after the cut, not even the file system's journal.
+//! Power is lost: what was not synced is gone, of one member or of all at once. Each has a disk of
+//! its own; nothing reaches it after the cut, not even the file system's journal.
 
 use anyhow::Result;
 
