@@ -4,12 +4,13 @@ BIN := $(CARGO_TARGET_DIR)/debug/trireme
 DATA_DIR ?= /tmp/trireme
 MASTERS ?= 3
 NODES ?= 2
+SEEDS ?= 1
 DEV_FLAGS ?=
 SHARED ?= ../shared
 TRANSCRIPTS ?= $(SHARED)/transcripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dev test verify fix unit suite tidy clippy fmt deny transcripts bench facts docs clean release
+.PHONY: help setup build dev test verify fix unit suite faults tidy clippy fmt deny transcripts bench facts docs clean release
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +50,9 @@ unit: ## Tests without a cluster
 	cargo test --locked --workspace --exclude suite
 suite: build ## The suite alone; ONLY=name for some of it
 	cargo test --locked -p suite -- --test-threads=1 $(ONLY)
+
+faults: build ## What clients are told while members are harmed in ten ways; SEEDS=n each, ONLY=name
+	SEEDS=$(SEEDS) ONLY=$(ONLY) cargo test --locked -p suite --test linearizable -- --nocapture
 
 transcripts: build ## Replay the recorded behaviour of a real Kubernetes 1.37; prints passed and failed per file
 	TRANSCRIPTS=$(TRANSCRIPTS) scripts/transcripts.sh $(BIN) $(FILES)

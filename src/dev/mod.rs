@@ -266,7 +266,7 @@ async fn plan(args: &Args, runtime: &str, hosts: Option<&Hosts>) -> Result<Clust
 fn check_disk(dir: &Dir) -> Result<()> {
     let stat = nix::sys::statvfs::statvfs(dir.path()).context("looking at the disk")?;
     let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-    if free < 256 << 20 {
+    if free < 512 << 20 {
         bail!(
             "the disk of {} has only {} MiB left: free some, or use another --data-dir",
             dir.path().display(),

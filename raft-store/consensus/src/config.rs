@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Faults};
+use crate::{Error, Faults, Reserve};
 
 /// Time between a leader's heartbeats when nobody says otherwise.
 pub const DEFAULT_HEARTBEAT: Duration = Duration::from_millis(50);
@@ -43,6 +43,8 @@ pub struct Config {
     pub keep_entries: u64,
     /// Whether this member, the last of its cluster, goes on alone with what it has.
     pub force_new_cluster: bool,
+    /// Room for the log on a full disk.
+    pub reserve: Reserve,
     /// What a test does to this member's log disk.
     pub faults: Faults,
 }
@@ -64,6 +66,7 @@ impl Config {
             cluster_token: String::new(),
             keep_entries: DEFAULT_KEEP_ENTRIES,
             force_new_cluster: false,
+            reserve: Reserve::default(),
             faults: Faults::default(),
         }
     }

@@ -199,7 +199,7 @@ impl Inner {
     }
 
     /// Has a member that was just started ask for votes as soon as it has reached a majority.
-    async fn hasten_first_election(&self) {
+    pub(crate) async fn hasten_first_election(&self) {
         let voters: Vec<u64> = self.membership().voter_ids().collect();
         let is_up =
             |id: &u64| *id == self.id || self.links.get(*id).is_some_and(|link| link.is_up());

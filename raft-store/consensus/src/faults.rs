@@ -19,6 +19,7 @@ pub struct Faults {
 #[derive(Debug, Default)]
 struct Inner {
     fails: AtomicBool,
+    is_full: AtomicBool,
     delay_us: AtomicU64,
 }
 
@@ -26,6 +27,11 @@ impl Faults {
     /// Makes every write from now on fail.
     pub fn fail_writes(&self) {
         self.inner.fails.store(true, Ordering::Release);
+    }
+
+    /// Makes every write from now on find no room, or find it again.
+    pub fn fill_disk(&self, is_full: bool) {
+        self.inner.is_full.store(is_full, Ordering::Release);
     }
 
     /// Makes every write take so much longer.
@@ -44,6 +50,9 @@ impl Faults {
             {
                 std::thread::park_timeout(left);
             }
+        }
+        if self.inner.is_full.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         match self.inner.fails.load(Ordering::Acquire) {
             true => Err(io::Error::other("a fault that a test has asked for")),

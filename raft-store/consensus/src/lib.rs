@@ -29,6 +29,7 @@ mod propose;
 mod pulse;
 mod reads;
 mod removal;
+mod reserve;
 mod seed;
 mod slow_disk;
 mod snapshot;
@@ -48,6 +49,7 @@ pub use log::{Fsyncs, read_committed};
 pub use machine::{Entry, LeaderService, Payload, StateMachine};
 pub use node::{listen, start, start_on};
 pub use propose::{MAX_PROPOSAL, PROPOSE_TIMEOUT};
+pub use reserve::{Reserve, storage_error};
 pub use seed::seed;
 pub use status::{Divergence, Role, Status};
 

@@ -38,7 +38,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Faults,
+    Faults, Reserve,
     types::{LogId, RaftEntry, TypeConfig, Vote},
 };
 use acknowledged::Acknowledged;
@@ -65,6 +65,7 @@ pub(crate) struct LogStore {
 pub(super) struct Shared {
     disk: Disk,
     faults: Faults,
+    reserve: Reserve,
     meter: Meter,
     state: Mutex<State>,
 }
@@ -80,8 +81,8 @@ struct State {
 
 impl LogStore {
     /// Opens the log in this directory, waiting a little for a predecessor that is still dying.
-    pub(crate) async fn open(dir: &Path, faults: Faults) -> io::Result<Self> {
-        let disk = Disk::open_patiently(dir).await?;
+    pub(crate) async fn open(dir: &Path, faults: Faults, reserve: Reserve) -> io::Result<Self> {
+        let disk = Disk::open_patiently(dir, &reserve).await?;
         let saved = disk.load()?;
         let acknowledged = Acknowledged::open(&dir.with_extension("acknowledged"))?;
         check_end(saved.last, acknowledged.position())?;
@@ -92,8 +93,8 @@ impl LogStore {
             purged: saved.purged,
             last: saved.last,
         };
-        let shared =
-            Arc::new(Shared { disk, faults, meter: Meter::default(), state: Mutex::new(state) });
+        let (meter, state) = (Meter::default(), Mutex::new(state));
+        let shared = Arc::new(Shared { disk, faults, reserve, meter, state });
         let (jobs, queue) = mpsc::channel(QUEUE);
         writer::spawn(shared.clone(), acknowledged, queue)?;
         Ok(Self { shared, jobs })

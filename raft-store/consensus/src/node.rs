@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    Config, Divergence, Error, Handle, Initial, LeaderService, StateMachine,
+    Config, Divergence, Error, Handle, Initial, LeaderService, Reserve, StateMachine,
     adapter::{Adapter, blocking},
     compaction, config,
     forward::Forwarder,
@@ -87,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) removed: Removed,
     pub(crate) partial: Mutex<Option<Partial>>,
     scratch: PathBuf,
+    reserve: Reserve,
     incoming: AtomicU64,
     /// Whether the end is wanted.
     ending: Mutex<bool>,
@@ -177,6 +178,7 @@ pub async fn start_on(
         machine,
         log,
         scratch,
+        reserve: config.reserve.clone(),
         incoming: AtomicU64::new(0),
         ending: Mutex::new(false),
     });
@@ -188,10 +190,7 @@ pub async fn start_on(
     let reading = reads::run(inner.clone(), readers);
     let guard = stop.clone();
     stdx::task::spawn("consensus-reads", async move { guard.guard(reading).await });
-    stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
-    stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
-    stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
-    stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
+    spawn_watchful(&inner);
     let ending = inner.clone();
     stdx::task::spawn("consensus-shutdown", async move {
         if stop.guard(shutdown.triggered()).await.is_some() {
@@ -202,10 +201,23 @@ pub async fn start_on(
     Ok(Handle { inner })
 }
 
+/// Starts the tasks that look after leader, log and members.
+fn spawn_watchful(inner: &Arc<Inner>) {
+    stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
+    stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
+    stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
+    stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
+    // Whoever is a majority alone waits for nobody.
+    let alone = inner.clone();
+    stdx::task::spawn("consensus-first-election", async move {
+        alone.hasten_first_election().await;
+    });
+}
+
 /// The log and whose it is; that of a last survivor is made its own.
 async fn open_log(config: &Config) -> Result<(LogStore, Identity), Error> {
     let dir = config.data_dir.join("log");
-    let mut log = LogStore::open(&dir, config.faults.clone())
+    let mut log = LogStore::open(&dir, config.faults.clone(), config.reserve.clone())
         .await
         .map_err(|source| Error::io(format!("opening the log {}", dir.display()), source))?;
     let identity = load_identity(config, &log).await?;
@@ -220,6 +232,7 @@ impl Inner {
     async fn end_in_order(&self) {
         *self.ending.lock() = true;
         self.hand_over().await;
+        self.reserve.end();
         self.stop_core().await;
         let machine = self.machine.clone();
         if let Err(error) = blocking(move || machine.flush()).await {
@@ -234,6 +247,7 @@ impl Inner {
     /// Ends this member as a crash would.
     pub(crate) async fn kill(&self) {
         *self.ending.lock() = true;
+        self.reserve.end();
         self.stop.trigger();
         self.stop_core().await;
         self.finish(Ok(()));
@@ -321,7 +335,7 @@ fn prepare_directory(config: &Config) -> Result<PathBuf, Error> {
         fs::create_dir(&scratch)
     };
     let failed = |source| Error::io(format!("preparing {}", config.data_dir.display()), source);
-    prepare().map_err(failed)?;
+    config.reserve.open(prepare).map_err(failed)?;
     Ok(scratch)
 }
 
@@ -376,6 +390,9 @@ fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
         election_timeout_max: election * 3 / 2,
         quorum_loss_probe_interval: Some(election * 3),
         enable_pre_vote: Some(true),
+        // A leader sends entries before its own disk has them. One that comes back without those
+        // must not put others in their places in the same term.
+        enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: config.keep_entries,
         replication_lag_threshold: config.keep_entries,

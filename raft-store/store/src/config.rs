@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use consensus::{Faults, Initial, Member, PeerTls};
+use consensus::{Faults, Initial, Member, PeerTls, Reserve};
 use stdx::tls::{Limits, ServerTls};
 
 use crate::{AutoCompaction, Listen};
@@ -92,6 +92,8 @@ pub struct Config {
     pub compact_hash_check: Option<Duration>,
     /// Bytes that must stay free on the disk; `None` is 64 MiB, or an eighth of a small disk.
     pub min_free_bytes: Option<u64>,
+    /// Room on a full disk; made at the start.
+    pub(crate) reserve: Reserve,
     /// What a test does to the log's disk.
     pub faults: Faults,
 }
@@ -133,6 +135,7 @@ impl Config {
             corrupt_check_time: None,
             compact_hash_check: None,
             min_free_bytes: None,
+            reserve: Reserve::default(),
             faults: Faults::default(),
         }
     }
@@ -176,6 +179,7 @@ impl Config {
             cluster_token: self.token.clone(),
             keep_entries: self.keep_entries,
             force_new_cluster: self.force_new_cluster,
+            reserve: self.reserve.clone(),
             faults: self.faults.clone(),
             ..consensus::Config::new(self.id(), &self.name, dir, self.listen_peer)
         }

@@ -59,7 +59,7 @@ impl Machine {
     /// Opens this member's state; blocks.
     pub(crate) fn open(config: &Config, tokens: Tokens) -> io::Result<Self> {
         let root = config.data_dir.join("store");
-        let state = State::open(&root, config.cache_bytes)?;
+        let state = State::open(&root, config.cache_bytes, &config.reserve)?;
         let hub = Arc::new(Hub::new(state.revision(), config.ring_bytes));
         let compacted = watch::Sender::new(state.compacted());
         let swept = watch::Sender::new(state.swept());
@@ -228,7 +228,7 @@ impl StateMachine for Machine {
     fn install(&self, dir: &Path) -> io::Result<()> {
         let _installing = self.installing.lock();
         let old = self.cell.load();
-        let disk = Disk::adopt(&self.root, dir, old.disk.dir())?;
+        let disk = Disk::adopt(&self.root, dir, &old.disk)?;
         let state = State::load(disk, self.cache_bytes)?;
         let (revision, compacted) = (state.revision(), state.compacted());
         // Tokens of users that are skipped over may be void: clients get new ones.

@@ -13,7 +13,7 @@ use crate::{
     lease,
     machine::Machine,
     metrics::Metrics,
-    quota::Size,
+    quota::{self, Size},
     state::Cell,
 };
 
@@ -45,6 +45,8 @@ pub async fn start_on(
     shutdown: Shutdown,
 ) -> Result<Handle, Error> {
     let tokens = Tokens::new(&config.auth_token, config.auth_token_ttl)?;
+    let mut config = config;
+    config.reserve = quota::reserve(&config.data_dir);
     let opening = config.clone();
     let machine = tokio::task::spawn_blocking(move || Machine::open(&opening, tokens)).await;
     let machine = match machine {
@@ -65,7 +67,7 @@ pub async fn start_on(
     )
     .await?;
     lessor.set_consensus(Some(consensus.clone()));
-    // A lone member that has applied everything leads on in its term, without a first entry.
+    // What was applied in an earlier life says in which term.
     let applied = consensus.applied_term();
     machine.term.send_if_modified(|term| std::mem::replace(term, applied.max(*term)) < applied);
     let (leading_in, leading) = watch::channel(false);
@@ -101,6 +103,7 @@ fn spawn_tasks(inner: &Arc<Inner>, leading: watch::Sender<bool>) {
     };
     spawn("store-sweep", Box::pin(inner.machine.clone().sweep()));
     spawn("store-size", Box::pin(inner.clone().measure()));
+    spawn("store-space", Box::pin(inner.clone().warn_of_short_disk()));
     spawn("store-introduce", Box::pin(inner.clone().introduce()));
     spawn("store-leading", Box::pin(inner.clone().follow_leading(leading)));
     spawn("store-divergence", Box::pin(inner.clone().follow_divergence()));

@@ -1,8 +1,19 @@
-//! The database's limit, watched where requests come in: a member that sees it reached raises an
-//! alarm for all, and from then on it is the alarm that forbids, the same on all members.
+//! Room for the database, watched on every member: one that sees its quota or its disk nearly used
+//! up raises the alarm NOSPACE for all, and from then on it is the alarm that forbids what grows,
+//! the same on all members. Reads, deletions and compactions go on.
+//!
+//! The quota is met where requests come in, as in etcd. A disk is used up by what other members
+//! send and by other programs too, so each member looks at its own, whether or not anybody asks it
+//! for something, and raises the alarm as long as there is too little room: lowering it helps only
+//! once there is room again. Room counts as enough when as much is free as deletions, compactions
+//! and the log need, and the [reserve](consensus::Reserve) is whole or could be made whole besides.
+//!
+//! A disk that fills up faster than anybody looks is met by the log itself, which then lives on
+//! the reserve, and waits when that is used up too. A member whose log waits refuses at once, as
+//! the log could not even take the alarm; it raises the alarm when the log goes on.
 
 use std::{
-    io,
+    fs, io,
     path::Path,
     sync::{
         Arc,
@@ -11,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use consensus::Reserve;
 use proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, AlarmType, InternalRaftRequest, alarm_request::AlarmAction,
 };
@@ -32,17 +44,52 @@ pub(crate) struct Size {
 }
 
 /// Least bytes that must stay free on the disk: room for the log to go on, for deletions and
-/// compactions, after the alarm.
+/// compactions, after the alarm. The reserve has as many besides: what the log and the state may
+/// hold in memory that must become files.
 const MIN_FREE: u64 = 64 << 20;
 /// On a small disk, this part of it.
 const MIN_FREE_PART: u64 = 8;
 
-/// Whether the disk that a directory is on has less room than it must; blocks for a moment.
-fn is_short(dir: &Path, wanted: Option<u64>) -> io::Result<bool> {
-    let disk = nix::sys::statvfs::statvfs(dir)?;
-    let unit = disk.fragment_size();
-    let least = MIN_FREE.min(disk.blocks().saturating_mul(unit) / MIN_FREE_PART);
-    Ok(disk.blocks_available().saturating_mul(unit) < wanted.unwrap_or(least))
+/// The reserve of a member with this directory, which is made when missing. Without a look at the
+/// disk there is none: the member may still start, and says why when it does not.
+pub(crate) fn reserve(dir: &Path) -> Reserve {
+    let least = fs::create_dir_all(dir).and_then(|()| Ok(Space::of(dir)?.least));
+    match least {
+        Ok(least) => Reserve::at(dir.join("reserve"), least),
+        Err(error) => {
+            tracing::warn!(%error, "the disk's size is not known: no reserve");
+            Reserve::default()
+        }
+    }
+}
+
+/// A disk's room.
+struct Space {
+    /// Bytes that anybody may take.
+    free: u64,
+    /// Bytes that must stay free.
+    least: u64,
+}
+
+impl Space {
+    /// Of the disk that a directory is on; blocks for a moment.
+    fn of(dir: &Path) -> io::Result<Self> {
+        let disk = nix::sys::statvfs::statvfs(dir)?;
+        let unit = disk.fragment_size();
+        let least = MIN_FREE.min(disk.blocks().saturating_mul(unit) / MIN_FREE_PART);
+        Ok(Self { free: disk.blocks_available().saturating_mul(unit), least })
+    }
+}
+
+/// Makes the reserve whole if there is room for that; whether the disk has less than it must.
+fn look(dir: &Path, wanted: Option<u64>, reserve: &Reserve) -> io::Result<bool> {
+    let Space { free, least } = Space::of(dir)?;
+    let missing = reserve.missing();
+    let is_short = free < wanted.unwrap_or(least).saturating_add(missing);
+    if !is_short && missing > 0 {
+        reserve.fill()?;
+    }
+    Ok(is_short)
 }
 
 impl Inner {
@@ -55,9 +102,34 @@ impl Inner {
             let (total, in_use) = self.state().load().disk.sizes();
             self.size.total.store(total, Ordering::Relaxed);
             self.size.in_use.store(in_use, Ordering::Relaxed);
-            match is_short(&self.config.data_dir, self.config.min_free_bytes) {
+            let config = &self.config;
+            match look(&config.data_dir, config.min_free_bytes, &config.reserve) {
                 Ok(short) => self.size.is_short.store(short, Ordering::Relaxed),
                 Err(error) => tracing::debug!(%error, "free space not known"),
+            }
+        }
+    }
+
+    /// Whether this member's disk has too little room.
+    fn is_disk_short(&self) -> bool {
+        self.size.is_short.load(Ordering::Relaxed) || self.config.reserve.is_waiting()
+    }
+
+    /// Raises the alarm about this member's disk whenever that is short and no alarm says so, for
+    /// ever.
+    pub(crate) async fn warn_of_short_disk(self: Arc<Self>) {
+        let mut every = tokio::time::interval(MEASURE_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let id = self.consensus.id();
+        loop {
+            every.tick().await;
+            let is_up = self.state().load().alarms.read().is_up_for(AlarmType::Nospace, id);
+            if is_up || !self.is_disk_short() {
+                continue;
+            }
+            match self.raise_for(AlarmType::Nospace, id).await {
+                Ok(()) => tracing::warn!("the disk is short of room: alarm raised"),
+                Err(error) => tracing::warn!(%error, "the disk is short of room: no alarm yet"),
             }
         }
     }
@@ -67,15 +139,16 @@ impl Inner {
         if cost == 0 {
             return Ok(());
         }
+        if self.is_disk_short() {
+            return Err(Error::NoSpace);
+        }
         let cost = i64::try_from(cost).unwrap_or(i64::MAX);
         let total = self.size.total.load(Ordering::Relaxed).saturating_add(cost);
-        let quota = self.config.quota().filter(|quota| total >= *quota);
-        let is_short = self.size.is_short.load(Ordering::Relaxed);
-        if quota.is_none() && !is_short {
+        let Some(quota) = self.config.quota().filter(|quota| total >= *quota) else {
             return Ok(());
-        }
+        };
         if !self.state().load().alarms.read().is_up(AlarmType::Nospace) {
-            tracing::warn!(quota, is_short, "no space for more");
+            tracing::warn!(quota, "no space for more");
             self.raise_for(AlarmType::Nospace, self.consensus.id()).await?;
         }
         Err(Error::NoSpace)

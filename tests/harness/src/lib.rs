@@ -4,13 +4,16 @@
 //! through the command line and the APIs, as a user would.
 
 mod cluster;
+pub mod faults;
 pub mod history;
 mod kubectl;
 pub mod linearizable;
 mod load;
+pub mod nemeses;
 pub mod registers;
 pub mod store;
 mod wait;
+pub mod workload;
 
 pub use cluster::{Cluster, Options, binary};
 pub use kubectl::{Kubectl, Output};

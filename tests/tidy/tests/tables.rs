@@ -6,6 +6,7 @@ use tidy::{complain, files};
 /// A table: the file with the rows, the folder of the things, files there that are no things.
 struct Table {
     rows: &'static str,
+    name: &'static str,
     folder: &'static str,
     other: &'static [&'static str],
 }
@@ -14,13 +15,21 @@ struct Table {
 const TABLES: &[Table] = &[
     Table {
         rows: "scheduler/src/plugins/mod.rs",
+        name: "PLUGINS",
         folder: "scheduler/src/plugins",
         other: &["mod", "tests"],
     },
     Table {
         rows: "apiserver/server/src/admission/mod.rs",
+        name: "PLUGINS",
         folder: "apiserver/server/src/admission",
         other: &["mod", "lookup", "resources", "tests"],
+    },
+    Table {
+        rows: "tests/harness/src/nemeses/mod.rs",
+        name: "NEMESES",
+        folder: "tests/harness/src/nemeses",
+        other: &["mod"],
     },
 ];
 
@@ -31,7 +40,8 @@ fn every_thing_has_a_row() {
         let all = files(".rs");
         let rows = all.iter().find(|file| file.path == table.rows);
         let rows = rows.unwrap_or_else(|| panic!("{} is missing", table.rows));
-        let (_, rows) = rows.text.split_once("PLUGINS").expect("a table PLUGINS");
+        let found = rows.text.split_once(&format!("const {}: ", table.name));
+        let (_, rows) = found.unwrap_or_else(|| panic!("no table {}", table.name));
         let things: BTreeSet<&str> = all
             .iter()
             .filter_map(|file| file.path.strip_prefix(table.folder)?.strip_prefix('/'))

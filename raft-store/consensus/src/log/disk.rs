@@ -9,6 +9,8 @@ use proto::peer as pb;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 
 use crate::{
+    Reserve,
+    reserve::storage_error,
     types::{LogId, RaftEntry, Vote},
     wire,
 };
@@ -40,18 +42,18 @@ pub(super) struct Saved {
 
 impl Disk {
     /// Opens the database; a lock held by another process may be a dying one's.
-    pub(super) async fn open_patiently(dir: &Path) -> io::Result<Self> {
+    pub(super) async fn open_patiently(dir: &Path, reserve: &Reserve) -> io::Result<Self> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            match DB::open(&options(), dir) {
+            match reserve.open(|| DB::open(&options(), dir).map_err(failed)) {
                 Ok(db) => return Ok(Self { db }),
                 Err(error)
-                    if error.as_ref().contains("lock")
+                    if error.to_string().contains("lock")
                         && tokio::time::Instant::now() < deadline =>
                 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -134,10 +136,11 @@ impl Disk {
         Ok(found)
     }
 
-    pub(super) fn write(&self, batch: Batch, sync: bool) -> io::Result<()> {
+    pub(super) fn write(&self, batch: &Batch, sync: bool) -> io::Result<()> {
         let mut how = WriteOptions::default();
         how.set_sync(sync);
-        self.db.write_opt(batch.inner, &how).map_err(failed)
+        // A copy, as writing takes a batch away that may have to be written again.
+        self.db.write_opt(WriteBatch::from_data(batch.inner.data()), &how).map_err(failed)
     }
 
     fn log_id(&self, name: &str) -> io::Result<Option<LogId>> {
@@ -235,5 +238,5 @@ fn decode(value: &[u8]) -> io::Result<RaftEntry> {
 }
 
 fn failed(error: rocksdb::Error) -> io::Error {
-    io::Error::other(error)
+    storage_error(error)
 }

@@ -2,10 +2,12 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use openraft::storage::RaftLogStorage;
 
 use super::*;
@@ -34,7 +36,7 @@ impl Scratch {
     }
 
     async fn open(&self) -> io::Result<LogStore> {
-        LogStore::open(&self.log(), Faults::default()).await
+        LogStore::open(&self.log(), Faults::default(), Reserve::default()).await
     }
 
     /// The file that the newest entries are in.
@@ -141,11 +143,82 @@ async fn a_log_that_was_cut_on_purpose_is_not_refused() {
     assert_eq!(last(&mut scratch.open().await.unwrap()).await, 5);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_finds_no_room_waits_for_it_and_nothing_is_lost() {
+    let scratch = filled().await;
+    let (faults, reserve) = (Faults::default(), Reserve::default());
+    let mut log = LogStore::open(&scratch.log(), faults.clone(), reserve.clone()).await.unwrap();
+    faults.fill_disk(true);
+    log.append([entry(10)], IOFlushed::noop()).await.unwrap();
+    while !reserve.is_waiting() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // What is not durable yet can be read all the same.
+    assert_eq!(log.try_get_log_entries(10..11).await.unwrap().len(), 1);
+    faults.fill_disk(false);
+    log.sync().await.unwrap();
+    assert!(!reserve.is_waiting());
+    close(log).await;
+    assert_eq!(last(&mut scratch.open().await.unwrap()).await, 10);
+}
+
+/// A small disk in memory, for whoever may mount one.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(dir: &Path) -> Option<Self> {
+        let options = Some("size=24m");
+        let mounted = mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), options);
+        mounted.ok().map(|()| Self(dir.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).ok();
+    }
+}
+
+/// The real thing: what RocksDB does when the system says that there is no space, and after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_on_a_disk_that_is_really_full_goes_on_when_there_is_room() {
+    let scratch = Scratch::new();
+    let Some(_disk) = SmallDisk::mount(&scratch.0) else {
+        writeln!(io::stderr(), "SKIPPED: no disk can be mounted here").unwrap();
+        return;
+    };
+    let filler = scratch.0.join("filler");
+    fs::write(&filler, vec![1; 12 << 20]).unwrap();
+    let reserve = Reserve::at(scratch.0.join("reserve"), 1 << 20);
+    reserve.fill().unwrap();
+    let mut log = LogStore::open(&scratch.log(), Faults::default(), reserve.clone()).await.unwrap();
+    let mut next = 0;
+    while !reserve.is_waiting() {
+        assert!(next < 1000, "24 MiB are full");
+        let bytes: Vec<u8> = std::iter::repeat_with(rand::random).take(64 << 10).collect();
+        let payload = RaftPayload::Normal(Command(bytes.into()));
+        let entry = RaftEntry { log_id: LogId::new_term_index(1, next), payload };
+        log.append([entry], IOFlushed::noop()).await.unwrap();
+        next += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(reserve.missing(), 1 << 20, "the reserve was used first");
+    fs::remove_file(&filler).unwrap();
+    log.sync().await.unwrap();
+    log.append([entry(next)], IOFlushed::noop()).await.unwrap();
+    log.sync().await.unwrap();
+    close(log).await;
+    let mut log = scratch.open().await.unwrap();
+    assert_eq!(last(&mut log).await, next);
+    assert_eq!(log.try_get_log_entries(0..next + 1).await.unwrap().len() as u64, next + 1);
+    close(log).await;
+}
+
 #[tokio::test]
 async fn after_a_failed_write_nothing_is_written_any_more() {
     let scratch = filled().await;
     let faults = Faults::default();
-    let mut log = LogStore::open(&scratch.log(), faults.clone()).await.unwrap();
+    let mut log = LogStore::open(&scratch.log(), faults.clone(), Reserve::default()).await.unwrap();
     faults.fail_writes();
     log.append([entry(10)], IOFlushed::noop()).await.unwrap();
     let error = log.sync().await.unwrap_err();

@@ -88,7 +88,8 @@ impl Writer {
             batch.committed(committed);
         }
         if self.failure.is_none() {
-            match self.store(batch, sync, reach) {
+            let reserve = self.shared.reserve.clone();
+            match reserve.write(|| self.store(&batch, sync, &reach)) {
                 Ok(()) => self.committed = committed,
                 Err(error) => {
                     tracing::error!(%error, "log cannot be written");
@@ -100,7 +101,7 @@ impl Writer {
     }
 
     /// Writes a batch, and how far it reaches.
-    fn store(&mut self, batch: Batch, sync: bool, reach: Reach) -> io::Result<()> {
+    fn store(&mut self, batch: &Batch, sync: bool, reach: &Reach) -> io::Result<()> {
         let began = Instant::now();
         self.shared.faults.meet()?;
         if let Some(cut) = reach.cut {

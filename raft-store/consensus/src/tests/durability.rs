@@ -32,6 +32,29 @@ async fn a_member_whose_disk_fails_ends_with_the_reason_and_the_others_go_on() {
     cluster.propose_until_done(survivor, "later").await;
 }
 
+/// What a leader has sent may be missing on its own disk when it comes back. In a new term only
+/// those with all of it are elected; in the old one it would put other entries in their places.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_leads_on_in_the_term_of_an_earlier_life() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.propose(cluster.leader().await, "before").await.unwrap();
+    for round in 0..3 {
+        let leader = cluster.leader().await;
+        let term = cluster.handle(leader).status().term;
+        // The leader first, so that it is there again before anybody else.
+        let order = [vec![leader], cluster.others(leader)].concat();
+        for at in &order {
+            cluster.kill(*at).await;
+        }
+        for at in order {
+            cluster.restart(at).await;
+        }
+        let next = cluster.leader().await;
+        assert!(cluster.handle(next).status().term > term, "round {round}");
+        cluster.propose_until_done(next, "after").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_leaves_a_disk_that_is_far_slower_than_the_others() {
     let cluster = Cluster::start(3).await;

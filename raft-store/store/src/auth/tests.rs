@@ -359,6 +359,8 @@ fn users_and_roles_are_on_disk_in_etcds_bytes() {
     // Name, no password, a role, and options that say nothing but are there.
     assert_eq!(users[0], (b"ann".to_vec(), b"\x0a\x03ann\x1a\x03ann\x22\x00".to_vec()));
     drop(auth);
-    let empty = State::open(&world.fixture.dir.join("other"), 1 << 20).unwrap();
+    let empty =
+        State::open(&world.fixture.dir.join("other"), 1 << 20, &consensus::Reserve::default())
+            .unwrap();
     assert_eq!((empty.auth.read().is_enabled(), empty.auth.read().revision()), (false, 1));
 }

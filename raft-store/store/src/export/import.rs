@@ -107,7 +107,7 @@ pub(crate) fn empty_state(root: &Path) -> io::Result<Disk> {
     if root.exists() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a state already"));
     }
-    Disk::open(root)
+    Disk::open(root, &consensus::Reserve::default())
 }
 
 /// Values on their way to the disk.

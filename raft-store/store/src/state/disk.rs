@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use consensus::Reserve;
 use prost::Message as _;
 use proto::mvccpb::KeyValue;
 use rocksdb::{
@@ -39,6 +40,7 @@ pub(crate) struct Disk {
     // Before the files, so that it is closed when they go.
     db: DB,
     files: Files,
+    reserve: Reserve,
 }
 
 /// The files of a state, removed at the end of an abandoned one.
@@ -59,7 +61,7 @@ impl Drop for Files {
 
 impl Disk {
     /// Opens the directory in use below `root`, or makes the first.
-    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+    pub(crate) fn open(root: &Path, reserve: &Reserve) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let name = match fs::read_to_string(root.join(CURRENT)) {
             Ok(name) => name.trim().to_owned(),
@@ -70,12 +72,13 @@ impl Disk {
             Err(error) => return Err(error),
         };
         remove_others(root, &name)?;
-        Self::open_at(root.join(name))
+        Self::open_at(root.join(name), reserve.clone())
     }
 
     /// Moves a finished copy below `root`, makes it the one in use, and opens it.
-    pub(crate) fn adopt(root: &Path, copy: &Path, old: &Path) -> io::Result<Self> {
+    pub(crate) fn adopt(root: &Path, copy: &Path, old: &Self) -> io::Result<Self> {
         let number = old
+            .dir()
             .file_name()
             .and_then(|name| name.to_str()?.strip_prefix("state-")?.parse::<u64>().ok())
             .unwrap_or(0);
@@ -85,11 +88,11 @@ impl Disk {
             fs::remove_dir_all(&dir)?;
         }
         fs::rename(copy, &dir)?;
-        set_current(root, &name)?;
-        Self::open_at(dir)
+        old.reserve.open(|| set_current(root, &name))?;
+        Self::open_at(dir, old.reserve.clone())
     }
 
-    fn open_at(dir: PathBuf) -> io::Result<Self> {
+    fn open_at(dir: PathBuf, reserve: Reserve) -> io::Result<Self> {
         let families = || {
             let (revisions, rest) = (family(WRITE_BUFFER), family(SMALL_BUFFER));
             [
@@ -99,17 +102,19 @@ impl Disk {
         };
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
-            match DB::open_cf_descriptors(&options(), &dir, families()) {
+            let open = || DB::open_cf_descriptors(&options(), &dir, families()).map_err(failed);
+            match reserve.open(open) {
                 Ok(db) => {
                     let is_abandoned = AtomicBool::new(false);
-                    return Ok(Self { db, files: Files { dir, is_abandoned } });
+                    return Ok(Self { db, files: Files { dir, is_abandoned }, reserve });
                 }
                 Err(error)
-                    if error.as_ref().contains("lock") && std::time::Instant::now() < deadline =>
+                    if error.to_string().contains("lock")
+                        && std::time::Instant::now() < deadline =>
                 {
                     std::thread::park_timeout(Duration::from_millis(20));
                 }
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -201,7 +206,9 @@ impl Disk {
     pub(crate) fn write(&self, batch: Batch) -> io::Result<()> {
         let mut how = WriteOptions::default();
         how.disable_wal(true);
-        self.db.write_opt(batch.inner, &how).map_err(failed)
+        // A copy, as writing takes a batch away that may have to be written again.
+        let write = || self.db.write_opt(WriteBatch::from_data(batch.inner.data()), &how);
+        self.reserve.write(|| write().map_err(failed))
     }
 
     /// An empty batch.
@@ -224,14 +231,15 @@ impl Disk {
     /// Makes everything written so far durable, both families at one point.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let families = [self.family(KeyKind::REST), self.family(KeyKind::REVISIONS)];
-        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed)
+        let flush = || self.db.flush_cfs_opt(&families, &FlushOptions::default());
+        self.reserve.write(|| flush().map_err(failed))
     }
 
     /// Writes a copy into a directory that does not exist yet.
     pub(crate) fn checkpoint(&self, dir: &Path) -> io::Result<()> {
         self.flush()?;
         let checkpoint = Checkpoint::new(&self.db).map_err(failed)?;
-        checkpoint.create_checkpoint(dir).map_err(failed)
+        self.reserve.write(|| checkpoint.create_checkpoint(dir).map_err(failed))
     }
 
     /// Rewrites the files without what has been removed.
@@ -338,7 +346,7 @@ fn remove_others(root: &Path, current: &str) -> io::Result<()> {
 }
 
 pub(crate) fn failed(error: rocksdb::Error) -> io::Error {
-    io::Error::other(error)
+    consensus::storage_error(error)
 }
 
 pub(crate) fn invalid(what: &str) -> io::Error {

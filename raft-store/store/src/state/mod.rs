@@ -32,6 +32,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use consensus::Reserve;
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 use proto::membershippb::Attributes;
@@ -72,8 +73,8 @@ pub(crate) struct State {
 
 impl State {
     /// Opens the state below a directory, or an empty one.
-    pub(crate) fn open(root: &Path, cache_bytes: usize) -> io::Result<Self> {
-        Self::load(Disk::open(root)?, cache_bytes)
+    pub(crate) fn open(root: &Path, cache_bytes: usize, reserve: &Reserve) -> io::Result<Self> {
+        Self::load(Disk::open(root, reserve)?, cache_bytes)
     }
 
     /// Reads what is kept in memory.

@@ -42,7 +42,7 @@ impl Fixture {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir =
             std::env::temp_dir().join(format!("trireme-state-{}-{number}", std::process::id()));
-        let state = State::open(&dir, 1 << 20).unwrap().into();
+        let state = State::open(&dir, 1 << 20, &consensus::Reserve::default()).unwrap().into();
         Self { dir, state }
     }
 
@@ -129,7 +129,8 @@ impl Fixture {
         self.state.disk.flush().unwrap();
         let elsewhere = Self::new();
         self.state = elsewhere.state.clone();
-        self.state = State::open(&self.dir, 1 << 20).unwrap().into();
+        self.state =
+            State::open(&self.dir, 1 << 20, &consensus::Reserve::default()).unwrap().into();
     }
 }
 

@@ -170,8 +170,49 @@ async fn a_disk_that_is_nearly_full_raises_the_alarm_and_reads_go_on() {
     wait_until("the disk is known to be short", is_short).await;
     assert_eq!(put(&short, "k", 1).await, Err(Error::NoSpace));
     let alarm = AlarmType::Nospace.into();
-    assert_eq!(alarms(&short), [AlarmMember { member_id: short.id(), alarm }]);
+    let up = [AlarmMember { member_id: short.id(), alarm }];
+    wait_until("the alarm is up", || alarms(&short) == up).await;
     assert_eq!(read(&short).await, Ok(0));
     let (key, range_end) = ("k".into(), "l".into());
     short.delete_range(DeleteRangeRequest { key, range_end, prev_kv: false }).await.unwrap();
+    // Lowered in vain: it is raised again without anybody asking for anything.
+    let lower =
+        AlarmRequest { action: AlarmAction::Deactivate.into(), member_id: short.id(), alarm };
+    short.alarm(lower).await.unwrap();
+    wait_until("the alarm is up again", || alarms(&short) == up).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_log_finds_no_room_refuses_writes_at_once_and_reads_on() {
+    let cluster = Cluster::start(3).await;
+    let full = cluster.handle(cluster.leader().await).clone();
+    let other = (0..3).map(|at| cluster.handle(at)).find(|handle| handle.id() != full.id());
+    let other = other.unwrap().clone();
+    put(&full, "k", 1).await.unwrap();
+    full.inner.config.faults.fill_disk(true);
+    // Something for the log to write.
+    put(&other, "l", 1).await.unwrap();
+    let reserve = &full.inner.config.reserve;
+    wait_until("the log waits for room", || reserve.is_waiting()).await;
+    assert_eq!(put(&full, "k", 2).await, Err(Error::NoSpace));
+    let alarm = AlarmType::Nospace.into();
+    let up = [AlarmMember { member_id: full.id(), alarm }];
+    wait_until("the alarm is up for all", || alarms(&other) == up).await;
+    assert_eq!(put(&other, "k", 2).await, Err(Error::NoSpace));
+    for member in [&full, &other] {
+        member.barrier().await.unwrap();
+        assert_eq!(read(member).await, Ok(2));
+    }
+    assert!(full.leader().borrow().is_some_and(|leader| leader == full.id()), "it leads on");
+    full.inner.config.faults.fill_disk(false);
+    wait_until("the log goes on", || !reserve.is_waiting()).await;
+    let lower =
+        AlarmRequest { action: AlarmAction::Deactivate.into(), member_id: full.id(), alarm };
+    other.alarm(lower).await.unwrap();
+    let mut outcome = put(&full, "k", 3).await;
+    while outcome == Err(Error::NoSpace) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        outcome = put(&full, "k", 3).await;
+    }
+    assert_eq!(outcome, Ok(()));
 }
