@@ -1,0 +1,105 @@
+"""Replays the recorded transcripts against one kube-apiserver, file by file.
+
+The tools that come with the transcripts do the comparing; this runs them side by side, keeps what
+they print, and says of each failed case whether the server had said that its store was away.
+"""
+import concurrent.futures, json, pathlib, re, subprocess, sys, time
+
+# What kube-apiserver says when the store is away or changes its leader: no wrong answer, but none.
+AWAY = re.compile(r'etcdserver: |leader changed|context deadline exceeded|request timed out|'
+                  r'transport is closing|connection refused|TimeoutError|timed out|Unavailable|'
+                  r'got 50[034]|too many requests|storage is \(re\)initializing|error reading from server|'
+                  r'connection error|unexpected EOF|ServiceUnavailable|client connection lost')
+
+
+class Replay:
+    """One run: `results` has file -> {passed, failed, cases: {case: problems}}."""
+
+    def __init__(self, transcripts, kubeconfig, kubectl, out, filters):
+        self.transcripts, self.out = pathlib.Path(transcripts), pathlib.Path(out)
+        self.kubeconfig, self.kubectl, self.filters = kubeconfig, kubectl, filters
+        self.results = {}
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    def files(self, pattern):
+        for path in sorted(self.transcripts.glob(pattern)):
+            name = str(path.relative_to(self.transcripts))
+            if not self.filters or any(f in name for f in self.filters):
+                yield name
+
+    def run(self, pattern, at_once, without=()):
+        """All files of a pattern, so many at once."""
+        names = [n for n in self.files(pattern) if n not in without]
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            for name, result in zip(names, pool.map(self.one, names)):
+                self.results[name] = result
+
+    def one(self, name):
+        started = time.time()
+        result = self.session(name) if name.endswith('.session') else self.cases(name)
+        result['seconds'] = round(time.time() - started, 1)
+        print('    %-58s %4d passed, %d failed (%.0f s)' % (
+            name, result['passed'], result['failed'], result['seconds']), flush=True)
+        return result
+
+    def tool(self, log, script, *arguments):
+        done = subprocess.run([sys.executable, self.transcripts / script, 'replay', '--kubeconfig',
+                               self.kubeconfig, *arguments], capture_output=True, text=True)
+        log.write_text(done.stdout + done.stderr)
+        last = re.findall(r'^(\d+) passed, (\d+) failed', done.stdout, re.M)
+        if not last:
+            raise RuntimeError(f'{script} did not run: {(done.stdout + done.stderr)[-400:]}')
+        return int(last[-1][0]), int(last[-1][1])
+
+    def cases(self, name):
+        log = self.out / (name.replace('/', '-') + '.txt')
+        found = log.with_suffix('.json')
+        passed, failed = self.tool(log, 'transcript.py', '--json', found, self.transcripts / name)
+        cases = {c['case']: c['problems'] for c in json.loads(found.read_text()) if c['problems']}
+        return {'passed': passed, 'failed': failed, 'cases': cases}
+
+    def session(self, name):
+        log = self.out / (name.replace('/', '-') + '.txt')
+        # the files end in the empty line that parts cases; the tool takes it for output
+        copy = self.out / pathlib.Path(name).name
+        copy.write_text((self.transcripts / name).read_text().rstrip('\n') + '\n')
+        passed, failed = self.tool(log, 'session.py', '--jobs', '3', '--kubectl', self.kubectl, copy)
+        cases, title = {}, pathlib.Path(name).stem + ': '
+        for line in log.read_text().splitlines():
+            if line.startswith(title):
+                at = cases.setdefault(line, [])
+            elif cases:
+                at.append(line)
+        return {'passed': passed, 'failed': failed, 'cases': cases}
+
+
+def first_step(problems):
+    """What differed at the first step that differed: what comes after may only follow from it."""
+    step = re.match(r'step \d+ ', problems[0]) if problems else None
+    return [p for p in problems if p.startswith(step.group())] if step else problems
+
+
+def away(problems):
+    """Whether a case failed because the server said that it could not reach its store."""
+    return any(AWAY.search(p) for p in first_step(problems))
+
+
+def table(runs):
+    """A line a file with passed/failed of each run: {title: results}."""
+    names = sorted({n for results in runs.values() for n in results})
+    yield '%-58s' % 'file' + ''.join('%16s' % title for title in runs)
+    for name in names:
+        yield '%-58s' % name + ''.join(
+            '%16s' % ('%(passed)d/%(failed)d' % r[name] if name in r else '-') for r in runs.values())
+    sums = [(sum(f['passed'] for f in r.values()), sum(f['failed'] for f in r.values()))
+            for r in runs.values()]
+    yield '%-58s' % 'all: passed/failed' + ''.join('%16s' % ('%d/%d' % s) for s in sums)
+
+
+def differences(base, other):
+    """(file, case, problems) of what passed in `base` and failed in `other`."""
+    for name, result in sorted(other.items()):
+        if name in base:
+            for case, problems in result['cases'].items():
+                if case not in base[name]['cases']:
+                    yield name, case, problems
