@@ -21,6 +21,12 @@ class Replay:
         self.results = {}
         self.out.mkdir(parents=True, exist_ok=True)
 
+    def metrics(self):
+        """What the API server counted."""
+        done = subprocess.run([self.kubectl, '--kubeconfig', self.kubeconfig, 'get', '--raw',
+                               '/metrics'], capture_output=True, text=True, timeout=300)
+        return done.stdout
+
     def files(self, pattern):
         for path in sorted(self.transcripts.glob(pattern)):
             name = str(path.relative_to(self.transcripts))
@@ -71,6 +77,16 @@ class Replay:
             elif cases:
                 at.append(line)
         return {'passed': passed, 'failed': failed, 'cases': cases}
+
+
+def unanswered(text):
+    """(all requests, those answered with 5xx or 429) in an API server's metrics."""
+    every = failed = 0
+    for labels, count in re.findall(r'^apiserver_request_total\{([^}]*)\} (\S+)', text, re.M):
+        code = re.search(r'\bcode="(\d+)"', labels).group(1)
+        every += float(count)
+        failed += float(count) if code >= '500' or code == '429' else 0
+    return int(every), int(failed)
 
 
 def first_step(problems):

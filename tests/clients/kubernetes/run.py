@@ -83,18 +83,18 @@ def cluster(kind, binary, directory, controllers=False, kill=0):
 
 
 def replay_on(kind, binary, work, options):
-    """All asked-for transcripts on one kind of store: (results, kills)."""
-    kubectl, kills = ORACLES / 'bin/kubectl', 0
+    """All asked-for transcripts on one kind of store: (results, [kills, requests, unanswered])."""
+    kubectl, counts = ORACLES / 'bin/kubectl', [0, 0, 0]
     run = replay.Replay(SHARED / 'transcripts', None, kubectl, work / 'out', options.only)
 
     @contextlib.contextmanager
     def stage(name, controllers):
-        nonlocal kills
         print(f'  {kind}: {name}', flush=True)
         with cluster(kind, binary, work / name, controllers, options.kill) as (at, _, killer):
             run.kubeconfig = str(at)
             yield
-        kills += killer.kills if killer else 0
+            seen = replay.unanswered(run.metrics())
+            counts[:] = map(sum, zip(counts, (killer.kills if killer else 0, *seen)))
 
     last = 'api/needs-compaction.json'
     if any(run.files('api/*.json')) or any(run.files('kubectl/*.session')):
@@ -109,24 +109,29 @@ def replay_on(kind, binary, work, options):
         with stage('whole', True):
             run.run('cluster/controllers-*.json', options.at_once)
             run.run('cluster/scheduler-*.json', 1)
-    return run.results, kills
+    return run.results, counts
 
 
 def do_replay(options, work):
-    runs, kills = {}, {}
+    runs, counts = {}, {}
     for kind in options.on.split(','):
         binary = options.binary if kind == 'trireme' else ORACLES / 'bin/etcd'
-        runs[kind], kills[kind] = replay_on(kind, binary, work / kind, options)
+        runs[kind], counts[kind] = replay_on(kind, binary, work / kind, options)
         (work / f'{kind}.json').write_text(json.dumps(runs[kind], indent=1))
     print('\n'.join(replay.table(runs)))
     for kind, results in runs.items():
         failed = [p for r in results.values() for p in r['cases'].values()]
         gone = sum(map(replay.away, failed))
         print(f'{kind}: {len(failed)} cases failed, {gone} of them as the server said that its '
-              f'store was away; leader killed {kills[kind]} times')
+              'store was away; of {1} requests {2} were answered with 5xx or 429; leader killed '
+              '{0} times'.format(*counts[kind]))
     wrong = [d for d in replay.differences(runs.get('etcd', {}), runs.get('trireme', {}))]
     wrong = [d for d in wrong if not (options.kill and replay.away(d[2]))]
-    for name, case, problems in wrong:
+    shown = wrong
+    if options.kill:  # each wrong answer of either, to be looked at
+        shown = [(f'({kind}) {n}', c, p) for kind, r in runs.items() for n, f in r.items()
+                 for c, p in f['cases'].items() if not replay.away(p)]
+    for name, case, problems in shown:
         print(f'DIFFERS {name}: {case}', *('    ' + p for p in problems[:options.show]), sep='\n')
     print(f'{len(wrong)} cases that pass on etcd fail on ours')
     return 1 if wrong else 0
@@ -166,8 +171,12 @@ def main():
     ask.add_argument('--members', type=int, default=1, help='storage: members of each store')
     ask.add_argument('--trials', type=int, default=3, help='bench: trials of each store')
     ask.add_argument('--keep', help='work in this (new) directory and keep it')
-    ask.add_argument('rest', nargs='*', help='storage: arguments of go test, after --')
-    options = ask.parse_args()
+    mine, rest = sys.argv[1:], []
+    if '--' in mine:
+        at = mine.index('--')
+        mine, rest = mine[:at], mine[at + 1:]
+    options = ask.parse_args(mine)
+    options.rest = rest
     if missing():
         sys.exit(f'SKIPPED: shared/oracles/build.sh has not built {", ".join(missing())}')
     work = pathlib.Path(options.keep or tempfile.mkdtemp(prefix='trireme-kubernetes-')).resolve()

@@ -60,12 +60,21 @@ func RunEtcd(t testing.TB, cfg *embed.Config) *kubernetes.Client {
 		cluster = append(cluster, member.Name+"="+member.ListenPeerUrls[0].String())
 		endpoints = append(endpoints, member.ListenClientUrls[0].String())
 	}
-	var ready sync.WaitGroup
+	var ready []<-chan error
 	for _, member := range members {
-		ready.Add(1)
-		start(t, arguments(member, strings.Join(cluster, ",")), ready.Done)
+		ready = append(ready, start(t, arguments(member, strings.Join(cluster, ","))))
 	}
-	await(t, &ready)
+	limit := time.After(startLimit)
+	for _, one := range ready {
+		select {
+		case err := <-one:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-limit:
+			t.Fatal("the store took too long to start")
+		}
+	}
 	return connect(t, cfg, endpoints)
 }
 
@@ -95,8 +104,10 @@ func arguments(cfg *embed.Config, cluster string) []string {
 		"--listen-peer-urls=" + cfg.ListenPeerUrls[0].String(),
 		"--initial-advertise-peer-urls=" + cfg.ListenPeerUrls[0].String(),
 		"--initial-cluster=" + cluster,
-		"--watch-progress-notify-interval=" + cfg.WatchProgressNotifyInterval.String(),
 		"--quota-backend-bytes=" + strconv.FormatInt(cfg.QuotaBackendBytes, 10),
+	}
+	if interval := cfg.WatchProgressNotifyInterval; interval > 0 {
+		args = append(args, "--watch-progress-notify-interval="+interval.String())
 	}
 	if tls := cfg.ClientTLSInfo; tls.CertFile != "" {
 		args = append(args, "--cert-file="+tls.CertFile, "--key-file="+tls.KeyFile,
@@ -105,8 +116,8 @@ func arguments(cfg *embed.Config, cluster string) []string {
 	return args
 }
 
-// start runs one member; ready is called once, when it says that it serves or when it ended.
-func start(t testing.TB, args []string, ready func()) {
+// start runs one member; the channel says when it serves, or that it ended before it did.
+func start(t testing.TB, args []string) <-chan error {
 	command := strings.Fields(os.Getenv("STORE_COMMAND"))
 	if len(command) == 0 {
 		t.Fatal("STORE_COMMAND names no program")
@@ -117,23 +128,25 @@ func start(t testing.TB, args []string, ready func()) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
+	ended, ready := make(chan struct{}), make(chan error, 1)
 	go func() {
 		cmd.Wait()
 		in.Close()
 		close(ended)
 	}()
 	go func() {
+		var last string
 		var once sync.Once
 		lines := bufio.NewScanner(out)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
-			if strings.Contains(lines.Text(), "ready to serve client requests") {
-				once.Do(ready)
+			last = lines.Text()
+			if strings.Contains(last, "ready to serve client requests") {
+				once.Do(func() { ready <- nil })
 			}
 		}
 		io.Copy(io.Discard, out)
-		once.Do(ready)
+		once.Do(func() { ready <- fmt.Errorf("the store did not start: %s", last) })
 	}()
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
@@ -145,19 +158,7 @@ func start(t testing.TB, args []string, ready func()) {
 			<-ended
 		}
 	})
-}
-
-func await(t testing.TB, ready *sync.WaitGroup) {
-	all := make(chan struct{})
-	go func() {
-		ready.Wait()
-		close(all)
-	}()
-	select {
-	case <-all:
-	case <-time.After(startLimit):
-		t.Fatal("the store took too long to start")
-	}
+	return ready
 }
 
 func connect(t testing.TB, cfg *embed.Config, endpoints []string) *kubernetes.Client {
