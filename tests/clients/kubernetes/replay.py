@@ -3,7 +3,9 @@
 The tools that come with the transcripts do the comparing; this runs them side by side, keeps what
 they print, and says of each failed case whether the server had said that its store was away.
 """
-import concurrent.futures, json, pathlib, re, subprocess, sys, time
+import concurrent.futures, json, os, pathlib, re, subprocess, sys, time
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 # What kube-apiserver says when the store is away or changes its leader: no wrong answer, but none.
 AWAY = re.compile(r'etcdserver: |leader changed|context deadline exceeded|request timed out|'
@@ -15,7 +17,8 @@ AWAY = re.compile(r'etcdserver: |leader changed|context deadline exceeded|reques
 class Replay:
     """One run: `results` has file -> {passed, failed, cases: {case: problems}}."""
 
-    def __init__(self, transcripts, kubeconfig, kubectl, out, filters):
+    def __init__(self, transcripts, kubeconfig, kubectl, out, filters, killing):
+        self.killing = killing
         self.transcripts, self.out = pathlib.Path(transcripts), pathlib.Path(out)
         self.kubeconfig, self.kubectl, self.filters = kubeconfig, kubectl, filters
         self.results = {}
@@ -49,8 +52,12 @@ class Replay:
         return result
 
     def tool(self, log, script, *arguments):
-        done = subprocess.run([sys.executable, self.transcripts / script, 'replay', '--kubeconfig',
-                               self.kubeconfig, *arguments], capture_output=True, text=True)
+        command = [self.transcripts / script]
+        if self.killing and script == 'transcript.py':
+            command = [HERE / 'undisturbed.py', log.with_suffix('.heard')]
+        done = subprocess.run([sys.executable, *command, 'replay', '--kubeconfig', self.kubeconfig,
+                               *arguments], capture_output=True, text=True,
+                              env={**os.environ, 'TRANSCRIPTS': str(self.transcripts)})
         log.write_text(done.stdout + done.stderr)
         last = re.findall(r'^(\d+) passed, (\d+) failed', done.stdout, re.M)
         if not last:
@@ -62,7 +69,11 @@ class Replay:
         found = log.with_suffix('.json')
         passed, failed = self.tool(log, 'transcript.py', '--json', found, self.transcripts / name)
         cases = {c['case']: c['problems'] for c in json.loads(found.read_text()) if c['problems']}
-        return {'passed': passed, 'failed': failed, 'cases': cases}
+        result = {'passed': passed, 'failed': failed, 'cases': cases}
+        heard = log.with_suffix('.heard')
+        if heard.exists():
+            result['heard'] = json.loads(heard.read_text())
+        return result
 
     def session(self, name):
         log = self.out / (name.replace('/', '-') + '.txt')
@@ -89,15 +100,21 @@ def unanswered(text):
     return int(every), int(failed)
 
 
-def first_step(problems):
-    """What differed at the first step that differed: what comes after may only follow from it."""
-    step = re.match(r'step \d+ ', problems[0]) if problems else None
-    return [p for p in problems if p.startswith(step.group())] if step else problems
+def disturbed(results):
+    """(tries of cases that heard that the store was away, cases that never ran without)."""
+    tries = never = 0
+    for result in results.values():
+        for heard in result.get('heard', {}).values():
+            tries += sum(map(bool, heard))
+            never += bool(heard and heard[-1])
+    return tries, never
 
 
-def away(problems):
-    """Whether a case failed because the server said that it could not reach its store."""
-    return any(AWAY.search(p) for p in first_step(problems))
+def away(result, case, problems):
+    """Whether a failed case tells nothing, as the store was away each time it was played."""
+    if 'heard' in result:
+        return bool(result['heard'].get(case, [[]])[-1])
+    return any(AWAY.search(p) for p in problems)
 
 
 def table(runs):

@@ -9,7 +9,7 @@ replay: all recorded transcripts on each; prints passed/failed per file and what
 not on ours. With --kill the leader of the store is killed -9 every so many seconds all along.
 Needs `shared/oracles/build.sh etcd kube-apiserver kubectl kube-controller-manager kube-scheduler`.
 """
-import argparse, contextlib, json, os, pathlib, re, shutil, subprocess, sys, tempfile, time
+import argparse, contextlib, json, os, pathlib, shutil, signal, subprocess, sys, tempfile, time
 
 import bench, replay, storage
 from members import Killer, Members, free_ports
@@ -85,7 +85,8 @@ def cluster(kind, binary, directory, controllers=False, kill=0):
 def replay_on(kind, binary, work, options):
     """All asked-for transcripts on one kind of store: (results, [kills, requests, unanswered])."""
     kubectl, counts = ORACLES / 'bin/kubectl', [0, 0, 0]
-    run = replay.Replay(SHARED / 'transcripts', None, kubectl, work / 'out', options.only)
+    run = replay.Replay(SHARED / 'transcripts', None, kubectl, work / 'out', options.only,
+                        options.kill > 0)
 
     @contextlib.contextmanager
     def stage(name, controllers):
@@ -119,18 +120,19 @@ def do_replay(options, work):
         runs[kind], counts[kind] = replay_on(kind, binary, work / kind, options)
         (work / f'{kind}.json').write_text(json.dumps(runs[kind], indent=1))
     print('\n'.join(replay.table(runs)))
+    gone = lambda kind, name, case, problems: options.kill and replay.away(
+        runs[kind][name], case, problems)
     for kind, results in runs.items():
-        failed = [p for r in results.values() for p in r['cases'].values()]
-        gone = sum(map(replay.away, failed))
-        print(f'{kind}: {len(failed)} cases failed, {gone} of them as the server said that its '
-              'store was away; of {1} requests {2} were answered with 5xx or 429; leader killed '
-              '{0} times'.format(*counts[kind]))
-    wrong = [d for d in replay.differences(runs.get('etcd', {}), runs.get('trireme', {}))]
-    wrong = [d for d in wrong if not (options.kill and replay.away(d[2]))]
-    shown = wrong
-    if options.kill:  # each wrong answer of either, to be looked at
-        shown = [(f'({kind}) {n}', c, p) for kind, r in runs.items() for n, f in r.items()
-                 for c, p in f['cases'].items() if not replay.away(p)]
+        print('{0}: of {2} requests {3} were answered with 5xx or 429; leader killed {1} times'
+              .format(kind, *counts[kind]))
+        if options.kill:
+            tries, never = replay.disturbed(results)
+            print(f'{kind}: {tries} times a case heard that the store was away and was played again; '
+                  f'{never} cases never ran without')
+    wrong = [d for d in replay.differences(runs.get('etcd', {}), runs.get('trireme', {}))
+             if not gone('trireme', *d)]
+    shown = [(f'({kind}) {n}', c, p) for kind, r in runs.items() for n, f in r.items()
+             for c, p in f['cases'].items() if not gone(kind, n, c, p)] if options.kill else wrong
     for name, case, problems in shown:
         print(f'DIFFERS {name}: {case}', *('    ' + p for p in problems[:options.show]), sep='\n')
     print(f'{len(wrong)} cases that pass on etcd fail on ours')
@@ -181,6 +183,7 @@ def main():
         sys.exit(f'SKIPPED: shared/oracles/build.sh has not built {", ".join(missing())}')
     work = pathlib.Path(options.keep or tempfile.mkdtemp(prefix='trireme-kubernetes-')).resolve()
     work.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends too
     try:
         sys.exit({'replay': do_replay, 'storage': do_storage,
                   'bench': do_bench}[options.what](options, work))
