@@ -44,11 +44,19 @@ class Replay:
                 self.results[name] = result
 
     def one(self, name):
-        started = time.time()
-        result = self.session(name) if name.endswith('.session') else self.cases(name)
-        result['seconds'] = round(time.time() - started, 1)
-        print('    %-58s %4d passed, %d failed (%.0f s)' % (
-            name, result['passed'], result['failed'], result['seconds']), flush=True)
+        started, play = time.time(), self.session if name.endswith('.session') else self.cases
+        result = play(name)
+        # A busy machine makes cases fail that wait for something: those get a second chance. Not
+        # while leaders are killed: there a wrong answer may be seen once only.
+        again = [case for case in result['cases']
+                 if not self.killing and case not in play(name, case)['cases']]
+        for case in again:
+            del result['cases'][case]
+        result['passed'] += len(again)
+        result['failed'] -= len(again)
+        result.update(again=again, seconds=round(time.time() - started, 1))
+        print('    %-58s %4d passed (%d when played again), %d failed (%.0f s)' % (
+            name, result['passed'], len(again), result['failed'], result['seconds']), flush=True)
         return result
 
     def tool(self, log, script, *arguments):
@@ -64,10 +72,15 @@ class Replay:
             raise RuntimeError(f'{script} did not run: {(done.stdout + done.stderr)[-400:]}')
         return int(last[-1][0]), int(last[-1][1])
 
-    def cases(self, name):
-        log = self.out / (name.replace('/', '-') + '.txt')
+    def log(self, name, only):
+        """Where a tool's output goes; that of a second chance does not hide the first."""
+        return self.out / (name.replace('/', '-') + ('.again' if only else '') + '.txt')
+
+    def cases(self, name, only=''):
+        log = self.log(name, only)
         found = log.with_suffix('.json')
-        passed, failed = self.tool(log, 'transcript.py', '--json', found, self.transcripts / name)
+        passed, failed = self.tool(log, 'transcript.py', '--json', found, '--only', only,
+                                   self.transcripts / name)
         cases = {c['case']: c['problems'] for c in json.loads(found.read_text()) if c['problems']}
         result = {'passed': passed, 'failed': failed, 'cases': cases}
         heard = log.with_suffix('.heard')
@@ -75,12 +88,13 @@ class Replay:
             result['heard'] = json.loads(heard.read_text())
         return result
 
-    def session(self, name):
-        log = self.out / (name.replace('/', '-') + '.txt')
+    def session(self, name, only=''):
+        log = self.log(name, only)
         # the files end in the empty line that parts cases; the tool takes it for output
         copy = self.out / pathlib.Path(name).name
         copy.write_text((self.transcripts / name).read_text().rstrip('\n') + '\n')
-        passed, failed = self.tool(log, 'session.py', '--jobs', '3', '--kubectl', self.kubectl, copy)
+        passed, failed = self.tool(log, 'session.py', '--jobs', '3', '--only', only, '--kubectl',
+                                   self.kubectl, copy)
         cases, title = {}, pathlib.Path(name).stem + ': '
         for line in log.read_text().splitlines():
             if line.startswith(title):

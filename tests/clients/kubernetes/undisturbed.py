@@ -18,7 +18,7 @@ AWAY = re.compile(r'etcdserver: |leader changed|deadline exceeded|timed out|code
                   r'transport is closing|connection refused|storage is \(re\)initializing|EOF|'
                   r'connection error|connection reset|request did not complete|timeout')
 # What cases bring about themselves.
-OWN = re.compile(r'calling webhook|disruption budget')
+OWN = re.compile(r'calling webhook|disruption budget|no endpoints available')
 heard, seen = [], {}
 call, run_case = transcript.Server.call, transcript.run_case
 
