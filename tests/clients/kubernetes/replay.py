@@ -115,13 +115,14 @@ def unanswered(text):
 
 
 def disturbed(results):
-    """(tries of cases that heard that the store was away, cases that never ran without)."""
-    tries = never = 0
+    """(answers that said that the store was away, cases played again, cases that never ran without)."""
+    answers = cases = never = 0
     for result in results.values():
-        for heard in result.get('heard', {}).values():
-            tries += sum(map(bool, heard))
-            never += bool(heard and heard[-1])
-    return tries, never
+        for tries in result.get('heard', {}).values():
+            answers += sum(map(len, tries))
+            cases += any(tries)
+            never += bool(tries and tries[-1])
+    return answers, cases, never
 
 
 def away(result, case, problems):

@@ -126,9 +126,8 @@ def do_replay(options, work):
         print('{0}: of {2} requests {3} were answered with 5xx or 429; leader killed {1} times'
               .format(kind, *counts[kind]))
         if options.kill:
-            tries, never = replay.disturbed(results)
-            print(f'{kind}: {tries} times a case heard that the store was away and was played again; '
-                  f'{never} cases never ran without')
+            print('{}: {} answers said that the store was away; {} cases heard one and were played '
+                  'again; {} never ran without'.format(kind, *replay.disturbed(results)))
     wrong = [d for d in replay.differences(runs.get('etcd', {}), runs.get('trireme', {}))
              if not gone('trireme', *d)]
     shown = [(f'({kind}) {n}', c, p) for kind, r in runs.items() for n, f in r.items()

@@ -14,18 +14,19 @@ sys.path.insert(0, str(pathlib.Path(os.environ['TRANSCRIPTS'])))
 import transcript  # noqa: E402
 
 TRIES = 8
-AWAY = re.compile(r'etcdserver: |leader changed|deadline exceeded|timed out|code = Unavailable|'
-                  r'transport is closing|connection refused|storage is \(re\)initializing|EOF|'
-                  r'connection error|connection reset|request did not complete|timeout')
+AWAY = re.compile(r'etcdserver: (?!request is too large)|leader changed|deadline exceeded|'
+                  r'request timed out|code = Unavailable|error reading from server|'
+                  r'transport is closing|connection refused|storage is \(re\)initializing|'
+                  r'connection error|connection reset|request did not complete')
 # What cases bring about themselves.
-OWN = re.compile(r'calling webhook|disruption budget|no endpoints available')
+OWN = re.compile(r'calling webhook|no endpoints available')
 heard, seen = [], {}
 call, run_case = transcript.Server.call, transcript.run_case
 
 
 def is_away(status, answer):
     text = answer if isinstance(answer, str) else json.dumps(answer)
-    if status in (503, 504) or status >= 400 and AWAY.search(text):
+    if status == 503 or status >= 400 and AWAY.search(text):
         return not OWN.search(text)
     # a watch tells it as an event, in the middle of the stream
     events = answer if isinstance(answer, list) else []
