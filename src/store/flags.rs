@@ -167,6 +167,8 @@ const FEATURES: &[&str] = &[
     "StopGRPCServiceOnDefrag",
     "TxnModeWriteWithSharedBuffer",
 ];
+/// How often watches are told how far the store is, when nothing else is asked for.
+const PROGRESS: Duration = Duration::from_secs(600);
 /// Shortest interval at which watches are told how far the store is.
 const MIN_PROGRESS: Duration = Duration::from_millis(100);
 /// How often a lease that nobody renews has its remaining time written down, where that is on.
@@ -229,7 +231,7 @@ impl StoreFlags {
         config.max_request_bytes = self.max_request_bytes;
         config.auto_compaction =
             duration::auto_compaction(&self.auto_compaction_mode, &self.auto_compaction_retention)?;
-        config.progress_interval = self.watch_progress_notify_interval;
+        config.progress_interval = self.progress_interval();
         config.force_new_cluster = self.force_new_cluster;
         self.compare(&mut config);
         config.auth_token.clone_from(&self.auth_token);
@@ -264,6 +266,18 @@ impl StoreFlags {
         urls.map(|(url, serves)| url.listen(serves)).collect()
     }
 
+    /// As etcd takes it: 0 is the default, and what is too short is made longer.
+    fn progress_interval(&self) -> Duration {
+        let wanted = self.watch_progress_notify_interval;
+        if wanted.is_zero() {
+            return PROGRESS;
+        }
+        if wanted < MIN_PROGRESS {
+            tracing::warn!(?wanted, at_least = ?MIN_PROGRESS, "watch progress interval is too short");
+        }
+        wanted.max(MIN_PROGRESS)
+    }
+
     fn check(&self) -> Result<()> {
         if self.logger != "zap" {
             bail!("--logger must be zap, not {:?}", self.logger);
@@ -273,9 +287,6 @@ impl StoreFlags {
             && !levels.contains(&level)
         {
             bail!("--log-level must be one of {}, not {level:?}", levels.join(", "));
-        }
-        if self.watch_progress_notify_interval < MIN_PROGRESS {
-            bail!("--watch-progress-notify-interval must be at least 100ms");
         }
         for gate in &self.feature_gates {
             let Some((name, value)) = gate.split_once('=') else {
@@ -353,12 +364,20 @@ mod tests {
     }
 
     #[test]
+    fn no_progress_interval_is_the_default_and_a_short_one_is_made_longer() {
+        for (flag, millis) in [("0s", 600_000), ("1ms", 100), ("150ms", 150)] {
+            let config = config(&[&format!("--watch-progress-notify-interval={flag}")]);
+            let interval = config.expect("flags").progress_interval;
+            assert_eq!(interval, Duration::from_millis(millis), "{flag}");
+        }
+    }
+
+    #[test]
     fn bad_values_are_refused_in_a_sentence() {
         for (flag, text) in [
             ("--logger=x", "--logger must be zap"),
             ("--initial-cluster-state=old", "must be new or existing"),
             ("--feature-gates=Nope=true", "unrecognized feature gate: Nope"),
-            ("--watch-progress-notify-interval=1ms", "at least 100ms"),
             ("--listen-client-urls=ftp://a:1", "URL scheme must be http"),
             ("--listen-client-urls=https://127.0.0.1:1", "need --cert-file and --key-file"),
             ("--log-level=loud", "--log-level must be one of"),

@@ -90,7 +90,7 @@ pub(crate) struct Inner {
     reserve: Reserve,
     incoming: AtomicU64,
     /// Whether the end is wanted.
-    ending: Mutex<bool>,
+    pub(crate) ending: Mutex<bool>,
 }
 
 /// Starts a member on its configured address.

@@ -102,12 +102,14 @@ impl Inner {
         }
     }
 
-    /// A moment's rest, cut short by a new view.
+    /// A moment's rest, cut short by a new view. One that can't change any more cuts nothing short.
     pub(crate) async fn pause(&self, seen: View) {
         let mut view = self.view.clone();
         let news = view.wait_for(|view| *view != seen);
-        if tokio::time::timeout(PAUSE, news).await.is_err() {
-            tracing::trace!("asking the same leader again");
+        match tokio::time::timeout(PAUSE, news).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => tokio::time::sleep(PAUSE).await,
+            Err(_) => tracing::trace!("asking the same leader again"),
         }
     }
 

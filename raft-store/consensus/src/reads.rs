@@ -49,7 +49,12 @@ pub(crate) async fn run(inner: Arc<Inner>, mut waiters: mpsc::Receiver<Waiter>) 
         while let Ok(waiter) = waiters.try_recv() {
             group.push(waiter);
         }
-        let index = inner.read_round().await;
+        let index = match inner.read_round().await {
+            Ok(index) => Some(index),
+            // Whoever waits hears it from the sender that is dropped.
+            Err(Error::Stopped) => continue,
+            Err(_) => None,
+        };
         for waiter in group {
             if waiter.send(index).is_err() {
                 tracing::trace!("a reader has left");
@@ -59,11 +64,11 @@ pub(crate) async fn run(inner: Arc<Inner>, mut waiters: mpsc::Receiver<Waiter>) 
 }
 
 impl Inner {
-    /// The index for reads that began before now; none when no leader could say it in time.
-    async fn read_round(&self) -> Option<u64> {
+    /// The index for reads that began before now.
+    async fn read_round(&self) -> Result<u64, Error> {
         let deadline = Instant::now() + LIMIT;
         loop {
-            let (leader, term) = self.wait_leader(deadline).await.ok()?;
+            let (leader, term) = self.wait_leader(deadline).await?;
             let attempt = async {
                 if leader == self.id {
                     return self.read_index_here().await;
@@ -72,12 +77,14 @@ impl Inner {
                 Ok(answer.index)
             };
             match timeout_at(deadline, attempt).await {
-                Ok(Ok(index)) => return Some(index),
+                Ok(Ok(index)) => return Ok(index),
+                // The view of a core that has stopped names this leader for ever.
+                Ok(Err(Error::Stopped)) if leader == self.id => return Err(Error::Stopped),
                 Ok(Err(error)) => {
                     tracing::debug!(error = stdx::chain(&error), "read round failed");
                     self.pause(View { leader: Some(leader), term }).await;
                 }
-                Err(_) => return None,
+                Err(_) => return Err(Error::NoLeader),
             }
         }
     }

@@ -45,6 +45,16 @@ async fn a_read_on_a_follower_sees_what_was_acknowledged_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_of_a_leader_whose_core_has_stopped_ends_at_once() {
+    let cluster = Cluster::start(1).await;
+    let handle = cluster.handle(cluster.leader().await);
+    handle.read_index().await.unwrap();
+    *handle.inner.ending.lock() = true;
+    handle.inner.raft.shutdown().await.unwrap();
+    assert!(matches!(handle.read_index().await, Err(Error::Stopped)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost() {
     let mut cluster = Cluster::start(3).await;
     let mut acknowledged = BTreeSet::new();

@@ -135,6 +135,19 @@ async fn a_watcher_of_compacted_history_is_told_so() {
 }
 
 #[tokio::test]
+async fn what_was_compacted_before_a_watch_began_is_not_told_as_what_was_before() {
+    let bench = Bench::new(1 << 20);
+    bench.put("a", "1");
+    bench.put("a", "2");
+    bench.store.compact(3).unwrap();
+    bench.put("a", "3");
+    let mut watcher = bench.watch("a", "", 3);
+    let Some(WatchBatch::Events { events, .. }) = watcher.next().await else { panic!() };
+    let before: Vec<_> = events.iter().map(|event| event.prev.is_some()).collect();
+    assert_eq!(before, [false, true]);
+}
+
+#[tokio::test]
 async fn a_watcher_of_the_future_sees_nothing_older() {
     let bench = Bench::new(1 << 20);
     let mut watcher = bench.watch("a", "", 4);

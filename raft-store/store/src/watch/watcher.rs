@@ -25,6 +25,8 @@ pub struct Watcher {
     next: Arc<AtomicI64>,
     /// Where history begins, when the watch asked for what was before.
     compacted: Option<i64>,
+    /// What events up to this one replaced is not told: it was compacted when the watch began.
+    forgotten: i64,
     has_ended: bool,
 }
 
@@ -36,9 +38,10 @@ impl Watcher {
         };
         let (group, changed) = hub.join(&spec.key, &spec.range_end, start);
         let next = Arc::new(AtomicI64::new(start));
-        let compacted = Some(cell.load().compacted()).filter(|compacted| start < *compacted);
+        let forgotten = cell.load().compacted();
+        let compacted = Some(forgotten).filter(|compacted| start < *compacted);
         let spec = Arc::new(spec);
-        Self { spec, hub, cell, group, changed, next, compacted, has_ended: false }
+        Self { spec, hub, cell, group, changed, next, compacted, forgotten, has_ended: false }
     }
 
     /// The next events; `None` after [`WatchBatch::Compacted`] and when the store ends. Safe to
@@ -126,8 +129,10 @@ impl Watcher {
         if events.is_empty() {
             return None;
         }
-        if !self.spec.prev_kv {
-            events.iter_mut().for_each(|event| event.prev = None);
+        for event in &mut events {
+            if !self.spec.prev_kv || event.kv.mod_revision <= self.forgotten {
+                event.prev = None;
+            }
         }
         Some(WatchBatch::Events { revision, events })
     }
