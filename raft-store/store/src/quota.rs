@@ -74,9 +74,11 @@ impl Inner {
         if quota.is_none() && !is_short {
             return Ok(());
         }
-        if !self.state().load().alarms.read().is_up(AlarmType::Nospace) {
+        // As in etcd, each member that refuses something raises an alarm of its own.
+        let own = self.consensus.id();
+        if !self.state().load().alarms.read().is_up_by(AlarmType::Nospace, own) {
             tracing::warn!(quota, is_short, "no space for more");
-            self.raise_for(AlarmType::Nospace, self.consensus.id()).await?;
+            self.raise_for(AlarmType::Nospace, own).await?;
         }
         Err(Error::NoSpace)
     }

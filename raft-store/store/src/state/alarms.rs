@@ -32,6 +32,11 @@ impl Alarms {
         self.up.iter().any(|(up, _)| *up == kind as i32)
     }
 
+    /// Whether this member has raised this.
+    pub(crate) fn is_up_by(&self, kind: AlarmType, member: u64) -> bool {
+        self.up.contains(&(kind as i32, member))
+    }
+
     /// The alarms of a type; `None` is all.
     pub(crate) fn list(&self, kind: AlarmType) -> Vec<AlarmMember> {
         let of_kind =
