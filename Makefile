@@ -9,7 +9,7 @@ SHARED ?= ../shared
 TRANSCRIPTS ?= $(SHARED)/transcripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dev test verify fix unit suite tidy clippy fmt deny transcripts bench facts docs clean release
+.PHONY: help setup build dev test verify fix unit suite clients tidy clippy fmt deny transcripts bench facts docs clean release
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,8 @@ test: build ## Pass all tests: unit, tidy, and the suite on real clusters (root 
 	cargo test --locked --workspace --exclude suite
 	@echo "==> the suite: real masters, real containers"
 	cargo test --locked -p suite -- --test-threads=1
+	@echo "==> clients of others that need no download"
+	tests/clients/run.py --quick
 
 verify: fmt clippy tidy deny unit ## All that judges the code; never writes
 fix: ## Mend formatting and simple lints
@@ -49,6 +51,9 @@ unit: ## Tests without a cluster
 	cargo test --locked --workspace --exclude suite
 suite: build ## The suite alone; ONLY=name for some of it
 	cargo test --locked -p suite -- --test-threads=1 $(ONLY)
+
+clients: build ## Others' programs for etcd against three members; ONLY=etcdctl, etcd_client, python_etcd3 or patroni
+	tests/clients/run.py $(ONLY)
 
 transcripts: build ## Replay the recorded behaviour of a real Kubernetes 1.37; prints passed and failed per file
 	TRANSCRIPTS=$(TRANSCRIPTS) scripts/transcripts.sh $(BIN) $(FILES)

@@ -73,6 +73,7 @@ class Node:
         os.makedirs(self.directory, mode=0o700)
         local = '127.0.0.1/32'
         config = {
+            'log': {'level': os.environ.get('PATRONI_LOG', 'INFO')},
             'scope': 'demo', 'name': self.name, 'namespace': '/service/',
             'restapi': {'listen': f'127.0.0.1:{self.rest}', 'connect_address': f'127.0.0.1:{self.rest}'},
             'etcd3': {

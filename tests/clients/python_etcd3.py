@@ -1,8 +1,8 @@
 """PyPI etcd3's own tests, unmodified, from its source distribution, run against three members of ours.
 
 As upstream does, pifpaf starts three members: it takes what is called `etcd` on the PATH, which is our binary.
-What the tests ask of etcdctl is asked of a real one, with one word translated: `snapshot status` left etcdctl for
-etcdutl in 3.6, and is answered by ours here.
+What the tests ask of etcdctl is asked of a real one, of the member that the client is connected with. One command is
+translated: `snapshot status` left etcdctl for etcdutl in 3.6, and is answered by ours here.
 """
 import os
 import re
@@ -14,8 +14,9 @@ import venv
 from etcdctl import etcdctl
 
 VERSION = '0.12.0'
-# Its generated code needs a protobuf before 4; its tests a hypothesis that lets fixtures be used by many examples.
-PINNED = ['grpcio', 'protobuf==3.20.3', 'six', 'tenacity==8.2.3', 'pytest==7.4.4', 'hypothesis==5.41.5', 'mock==5.1.0',
+# Its generated code needs a protobuf before 4, its locks a tenacity before 7, its tests a hypothesis that lets many
+# examples share a fixture.
+PINNED = ['grpcio', 'protobuf==3.20.3', 'six', 'tenacity==6.3.1', 'pytest==7.4.4', 'hypothesis==5.41.5', 'mock==5.1.0',
           'pifpaf==3.4.0', 'setuptools<81', 'wheel', 'attrs']
 # Tests that fail against a real etcd 3.7.1 in the same surroundings, and why.
 UNFIT = {
@@ -30,7 +31,7 @@ def prepare(cache):
         return missing
     home = os.path.join(cache, f'python-etcd3-{VERSION}')
     done = os.path.join(home, 'is-ready')
-    if os.path.exists(done):
+    if os.path.exists(done) and open(done).read() == ' '.join(PINNED):
         return None
     venv.create(os.path.join(home, 'venv'), with_pip=True)
     python = os.path.join(home, 'venv', 'bin', 'python')
@@ -40,7 +41,8 @@ def prepare(cache):
             return f'pip {arguments[0]} failed'
     with tarfile.open(os.path.join(home, f'etcd3-{VERSION}.tar.gz')) as archive:
         archive.extractall(home)
-    open(done, 'w').close()
+    with open(done, 'w') as file:
+        file.write(' '.join(PINNED))
     return None
 
 
@@ -51,7 +53,8 @@ def run(context):
     tools = os.path.dirname(context.binary)
     real, _ = etcdctl()
     with open(os.path.join(tools, 'etcdctl'), 'w') as file:
-        file.write('#!/bin/sh\ncase "$*" in *"snapshot status"*) for last; do :; done\n'
+        # Its serializable reads are of the first member: what etcdctl has written there, they find there.
+        file.write('#!/bin/sh\nexport ETCDCTL_ENDPOINTS=http://localhost:2379\ncase "$*" in *"snapshot status"*) for last; do :; done\n'
                    f'exec "{os.path.realpath(context.binary)}" snapshot status "$last" -w json;; esac\nexec "{real}" "$@"\n')
     os.chmod(os.path.join(tools, 'etcdctl'), 0o755)
     env = {name: value for name, value in os.environ.items() if not name.startswith('ETCD')}
