@@ -3,6 +3,7 @@
 A session (sessions/*.session) holds commands and what etcdctl says when the members are a real etcd 3.7.1:
 
     # members: mtls --max-txn-ops=4      how the members are started: plain, tls or mtls, and flags of etcd
+    # endpoints: one                     only the first member is asked
     # slow                               left out of quick runs
     # a comment
     $ etcdctl get nothing --rev=99       a command of bash; `> ` continues it
@@ -153,13 +154,13 @@ class Marks:
                 line = json.dumps(self.value('', json.loads(line)), ensure_ascii=False, separators=(',', ':'))
             except ValueError:
                 pass
+        if TABLE.match(line):
+            line = re.sub(r' +', ' ', re.sub(r'([-─])[-─]+', r'\1', line))
         line = line.replace(self.directory, '<dir>')
         for pattern, mark in MARKS:
             line = pattern.sub(mark, line)
         line = ID_DECIMAL.sub(lambda found: self.id(int(found[0]) % 2 ** 64), line)
         line = ID_HEX.sub(lambda found: self.id(int(found[0], 16)), line)
-        if TABLE.match(line):
-            line = re.sub(r' +', ' ', re.sub(r'([-─])[-─]+', r'\1', line))
         return line
 
     def lines(self, text, prefix):
@@ -218,6 +219,8 @@ def perform(binary, session, context, name):
         marks = Marks(members)
         env = environment(members, path, directory)
         learn_ids(members, env, marks)
+        if '# endpoints: one' in header:
+            env['ENDPOINTS'] = members.client_url(0)
         work = os.path.join(directory, 'work')
         os.makedirs(work)
         for command in commands:
@@ -233,11 +236,11 @@ def perform(binary, session, context, name):
     return header, commands, said
 
 
-def compare(name, commands, said):
-    """Prints what differs; gives the numbers of good and bad commands."""
+def compare(name, commands, said, is_real):
+    """Prints what differs; gives the numbers of good and bad commands. A real etcd says what was recorded."""
     failed = 0
     for command, lines in zip(commands, said):
-        expected = command.ours[1:] if command.ours else command.expected
+        expected = command.ours[1:] if command.ours and not is_real else command.expected
         if lines == expected:
             continue
         failed += 1
@@ -254,6 +257,7 @@ def run(context):
     binary = tool('etcd', 'ETCD') if record else context.binary
     if not binary:
         raise AssertionError('no real etcd to record: set ETCD')
+    is_real = not os.path.realpath(binary).endswith('trireme')
     passed = failed = 0
     for file in sorted(os.listdir(HERE)):
         name, ending = os.path.splitext(file)
@@ -270,7 +274,7 @@ def run(context):
                 opened.write(render(header, commands, said))
             good, bad = len(commands), 0
         else:
-            good, bad = compare(name, commands, said)
+            good, bad = compare(name, commands, said, is_real)
         took = time.monotonic() - began
         print(f'{name:<16} {good} of {good + bad} commands say what etcd says ({took:.0f} s)', flush=True)
         passed, failed = passed + good, failed + bad

@@ -1,4 +1,4 @@
-"""lines N COMMAND...: runs a command until it has said N lines, then interrupts it; says what it said."""
+"""lines N COMMAND...: runs a command until it has said N lines, then interrupts it; says those lines."""
 import signal
 import subprocess
 import sys
@@ -12,9 +12,11 @@ timer = threading.Timer(PATIENCE, child.kill)
 timer.start()
 count = 0
 for line in child.stdout:
+    count += 1
+    if count > wanted:
+        continue  # Said before the interrupt came.
     sys.stdout.buffer.write(line)
     sys.stdout.flush()
-    count += 1
     if count == wanted:
         child.send_signal(signal.SIGINT)
 code = child.wait()
