@@ -10,7 +10,7 @@ SHARED ?= ../shared
 TRANSCRIPTS ?= $(SHARED)/transcripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dev test verify fix unit suite faults tidy clippy fmt deny transcripts bench facts docs clean release
+.PHONY: help setup build dev test verify fix unit suite faults clients tidy clippy fmt deny transcripts bench facts docs clean release
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,8 @@ test: build ## Pass all tests: unit, tidy, and the suite on real clusters (root 
 	cargo test --locked --workspace --exclude suite
 	@echo "==> the suite: real masters, real containers"
 	cargo test --locked -p suite -- --test-threads=1
+	@echo "==> clients of others that need no download"
+	tests/clients/run.py --quick
 
 verify: fmt clippy tidy deny unit ## All that judges the code; never writes
 fix: ## Mend formatting and simple lints
@@ -53,6 +55,8 @@ suite: build ## The suite alone; ONLY=name for some of it
 
 faults: build ## What clients are told while members are harmed in ten ways; SEEDS=n each, ONLY=name
 	SEEDS=$(SEEDS) ONLY=$(ONLY) cargo test --locked -p suite --test linearizable -- --nocapture
+clients: build ## Others' programs for etcd against three members; ONLY=etcdctl, etcd_client, python_etcd3 or patroni
+	tests/clients/run.py $(ONLY)
 
 transcripts: build ## Replay the recorded behaviour of a real Kubernetes 1.37; prints passed and failed per file
 	TRANSCRIPTS=$(TRANSCRIPTS) scripts/transcripts.sh $(BIN) $(FILES)

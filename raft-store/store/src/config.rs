@@ -20,6 +20,8 @@ pub const DEFAULT_RING_BYTES: usize = 32 << 20;
 /// Memory for newest values, when nobody says otherwise.
 pub const DEFAULT_CACHE_BYTES: usize = 64 << 20;
 
+/// The election timeout from which etcd counts its shortest lease when nobody says otherwise.
+const ETCD_ELECTION: Duration = Duration::from_secs(1);
 /// Kind of tokens when nobody says otherwise.
 pub const DEFAULT_AUTH_TOKEN: &str = "simple";
 /// How long an unused simple token lives when nobody says otherwise.
@@ -145,9 +147,12 @@ impl Config {
         consensus::member_id(&self.peer_urls, &self.token)
     }
 
-    /// The shortest lease, in seconds: one that an election cannot outlast.
+    /// The shortest lease, in seconds: one that an election cannot outlast, as etcd counts it. Where
+    /// nobody has set the election timeout, it is that of etcd's default: clients see this number.
     pub(crate) fn min_ttl(&self) -> i64 {
-        let millis = self.election.as_millis() * 3 / 2;
+        let is_default = self.election == consensus::DEFAULT_ELECTION;
+        let election = if is_default { ETCD_ELECTION } else { self.election };
+        let millis = election.as_millis() * 3 / 2;
         i64::try_from(millis.div_ceil(1000)).unwrap_or(i64::MAX).max(1)
     }
 
@@ -182,6 +187,22 @@ impl Config {
             reserve: self.reserve.clone(),
             faults: self.faults.clone(),
             ..consensus::Config::new(self.id(), &self.name, dir, self.listen_peer)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_lease_is_etcds() {
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut config = Config::new("m", PathBuf::new(), address);
+        assert_eq!(config.min_ttl(), 2);
+        for (millis, least) in [(300, 1), (1000, 2), (5000, 8)] {
+            config.election = Duration::from_millis(millis);
+            assert_eq!(config.min_ttl(), least, "{millis}");
         }
     }
 }

@@ -147,9 +147,11 @@ impl Inner {
         let Some(quota) = self.config.quota().filter(|quota| total >= *quota) else {
             return Ok(());
         };
-        if !self.state().load().alarms.read().is_up(AlarmType::Nospace) {
+        // As in etcd, each member that refuses something raises an alarm of its own.
+        let own = self.consensus.id();
+        if !self.state().load().alarms.read().is_up_for(AlarmType::Nospace, own) {
             tracing::warn!(quota, "no space for more");
-            self.raise_for(AlarmType::Nospace, self.consensus.id()).await?;
+            self.raise_for(AlarmType::Nospace, own).await?;
         }
         Err(Error::NoSpace)
     }

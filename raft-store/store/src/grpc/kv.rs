@@ -45,9 +45,11 @@ impl Kv for Service {
         if !request.serializable {
             self.check_learner()?;
         }
-        if !view::is_default_order(&request) || view::filters(&request) {
-            let text = "range stream does not support custom sort or revision filters";
-            return Err(Status::unimplemented(text));
+        if !view::is_default_order(&request) {
+            return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
+        }
+        if view::filters(&request) {
+            return Err(Status::unimplemented("RangeStream does not support revision filters"));
         }
         let pages = futures::stream::try_unfold(Some(Pages::new(request)), move |pages| {
             let handle = handle.clone();

@@ -12,10 +12,7 @@ use proto::etcdserverpb::{
 use tonic::{Request, Response, Status};
 
 use super::{Service, snapshot};
-use crate::{Error, VERSION, hash};
-
-/// The layout of a snapshot, as etcd numbers it.
-const STORAGE_VERSION: &str = "3.7.0";
+use crate::{Error, VERSION, export::STORAGE_VERSION, hash};
 
 impl Service {
     /// Runs work that waits for the disk where it stops no other task.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::{Error, Handle, VERSION, export};
+use crate::{Error, Handle, export};
 
 /// Bytes of one blob.
 const BLOB: usize = 32 << 10;
@@ -91,7 +91,7 @@ fn send(file: &Temporary, header: &ResponseHeader, out: &mpsc::Sender<Answer>) -
 
 fn about(header: &ResponseHeader) -> SnapshotResponse {
     let header = Some(*header);
-    SnapshotResponse { header, version: VERSION.to_owned(), ..SnapshotResponse::default() }
+    SnapshotResponse { header, version: export::STORAGE_VERSION.to_owned(), ..SnapshotResponse::default() }
 }
 
 fn answer(out: &mpsc::Sender<Answer>, response: SnapshotResponse) -> bool {

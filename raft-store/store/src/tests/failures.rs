@@ -131,20 +131,20 @@ async fn a_lease_ends_unless_renewed_and_its_keys_vanish_for_watchers() {
     let follower = cluster.follower().await;
     let handle = cluster.handle(follower);
     let lease = handle.lease_grant(1, 0).await.unwrap();
-    assert_eq!(lease.ttl, 1);
+    assert_eq!(lease.ttl, 2);
     put_with_lease(handle, "session".to_owned(), "v", lease.id).await.unwrap();
     let mut watcher = watch_all(handle, 0);
-    for _ in 0..4 {
+    for _ in 0..6 {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!(handle.lease_keep_alive(lease.id).await.unwrap(), 1);
+        assert_eq!(handle.lease_keep_alive(lease.id).await.unwrap(), 2);
     }
     let left = handle.lease_time_to_live(lease.id, true).await.unwrap();
-    assert_eq!((left.granted_ttl, left.keys.len()), (1, 1));
+    assert_eq!((left.granted_ttl, left.keys.len()), (2, 1));
     let started = std::time::Instant::now();
     let Some(WatchBatch::Events { events, .. }) = watcher.next().await else { panic!() };
     assert!(events[0].deleted);
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
     assert_eq!(handle.lease_keep_alive(lease.id).await, Err(Error::LeaseNotFound));
     assert_eq!(handle.lease_time_to_live(lease.id, false).await.unwrap().ttl, -1);
     assert!(handle.lease_leases().is_empty());

@@ -87,6 +87,17 @@ async fn keys_are_put_and_read_as_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn members_urls_are_called_as_etcd_calls_them() {
+    let cluster = Cluster::start(1).await;
+    let url = cluster.serve(cluster.leader().await).await;
+    let (status, members) = post(&url, "/v3/cluster/member/list", "{}").await;
+    assert!(status == 200 && members.contains(r#""peerURLs":["http"#), "{members}");
+    let add = r#"{"peerURLs":["http://127.0.0.1:1"],"isLearner":true}"#;
+    let (status, added) = post(&url, "/v3/cluster/member/add", add).await;
+    assert!(status == 200 && added.contains(r#""peerURLs":["http://127.0.0.1:1"]"#), "{added}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_have_etcds_code_text_and_status() {
     let cluster = Cluster::start(1).await;
     let url = cluster.serve(cluster.leader().await).await;
