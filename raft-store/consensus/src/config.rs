@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Faults};
+use crate::{Error, Faults, World};
 
 /// Time between a leader's heartbeats when nobody says otherwise.
 pub const DEFAULT_HEARTBEAT: Duration = Duration::from_millis(50);
@@ -45,6 +45,8 @@ pub struct Config {
     pub force_new_cluster: bool,
     /// What a test does to this member's log disk.
     pub faults: Faults,
+    /// The network and the disk of a simulation.
+    pub world: World,
 }
 
 impl Config {
@@ -65,6 +67,7 @@ impl Config {
             keep_entries: DEFAULT_KEEP_ENTRIES,
             force_new_cluster: false,
             faults: Faults::default(),
+            world: World::default(),
         }
     }
 

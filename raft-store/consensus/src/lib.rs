@@ -29,6 +29,7 @@ mod propose;
 mod pulse;
 mod reads;
 mod removal;
+mod runtime;
 mod seed;
 mod slow_disk;
 mod snapshot;
@@ -36,6 +37,7 @@ mod status;
 mod types;
 mod view;
 mod wire;
+mod world;
 
 pub use config::{
     Config, DEFAULT_ELECTION, DEFAULT_HEARTBEAT, DEFAULT_KEEP_ENTRIES, Initial, Member, PeerTls,
@@ -43,13 +45,14 @@ pub use config::{
 };
 pub use error::Error;
 pub use faults::Faults;
-pub use handle::Handle;
+pub use handle::{Handle, WeakHandle};
 pub use log::{Fsyncs, read_committed};
 pub use machine::{Entry, LeaderService, Payload, StateMachine};
 pub use node::{listen, start, start_on};
 pub use propose::{MAX_PROPOSAL, PROPOSE_TIMEOUT};
 pub use seed::seed;
 pub use status::{Divergence, Role, Status};
+pub use world::{Io, LogDisk, Network, Visit, World, Write};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use consensus::{Faults, Initial, Member, PeerTls};
+use consensus::{Faults, Initial, Member, PeerTls, World};
 use stdx::tls::{Limits, ServerTls};
 
 use crate::{AutoCompaction, Listen};
@@ -94,6 +94,8 @@ pub struct Config {
     pub min_free_bytes: Option<u64>,
     /// What a test does to the log's disk.
     pub faults: Faults,
+    /// The network and the log's disk of a simulation.
+    pub world: World,
 }
 
 impl Config {
@@ -134,6 +136,7 @@ impl Config {
             compact_hash_check: None,
             min_free_bytes: None,
             faults: Faults::default(),
+            world: World::default(),
         }
     }
 
@@ -177,6 +180,7 @@ impl Config {
             keep_entries: self.keep_entries,
             force_new_cluster: self.force_new_cluster,
             faults: self.faults.clone(),
+            world: self.world.clone(),
             ..consensus::Config::new(self.id(), &self.name, dir, self.listen_peer)
         }
     }

@@ -34,7 +34,7 @@ impl Scratch {
     }
 
     async fn open(&self) -> io::Result<LogStore> {
-        LogStore::open(&self.log(), Faults::default()).await
+        LogStore::open(&self.log(), Faults::default(), None).await
     }
 
     /// The file that the newest entries are in.
@@ -145,7 +145,7 @@ async fn a_log_that_was_cut_on_purpose_is_not_refused() {
 async fn after_a_failed_write_nothing_is_written_any_more() {
     let scratch = filled().await;
     let faults = Faults::default();
-    let mut log = LogStore::open(&scratch.log(), faults.clone()).await.unwrap();
+    let mut log = LogStore::open(&scratch.log(), faults.clone(), None).await.unwrap();
     faults.fail_writes();
     log.append([entry(10)], IOFlushed::noop()).await.unwrap();
     let error = log.sync().await.unwrap_err();
