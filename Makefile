@@ -9,7 +9,7 @@ SHARED ?= ../shared
 TRANSCRIPTS ?= $(SHARED)/transcripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dev test verify fix unit suite tidy clippy fmt deny transcripts bench facts docs clean release
+.PHONY: help setup build dev test verify fix unit suite sim tidy clippy fmt deny transcripts bench facts docs clean release
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ unit: ## Tests without a cluster
 	cargo test --locked --workspace --exclude suite
 suite: build ## The suite alone; ONLY=name for some of it
 	cargo test --locked -p suite -- --test-threads=1 $(ONLY)
+
+sim: ## Simulate whole clusters of the store: SEEDS=1000 seeds FROM=0 on, each for LASTS=5000 virtual ms
+	SEEDS=$(SEEDS) FROM=$(FROM) LASTS=$(LASTS) cargo test --locked -p simulation --test seeds -- --nocapture
 
 transcripts: build ## Replay the recorded behaviour of a real Kubernetes 1.37; prints passed and failed per file
 	TRANSCRIPTS=$(TRANSCRIPTS) scripts/transcripts.sh $(BIN) $(FILES)

@@ -1,12 +1,7 @@
 //! A member's log disk: what was written can be read at once, and is durable only once a sync has
 //! ended, which takes virtual time. A loss of power takes the rest away.
 
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, io, sync::Arc, time::Duration};
 
 use consensus::{LogDisk, Visit, Write};
 use futures::{FutureExt, future::BoxFuture};
@@ -64,6 +59,11 @@ impl Disk {
     /// Makes syncs fail, until the next loss of power.
     pub(crate) fn fail(&self) {
         self.state.lock().fails = true;
+    }
+
+    /// Puts a healthy disk in the place of one that has not failed yet.
+    pub(crate) fn repair(&self) {
+        self.state.lock().fails = false;
     }
 
     /// Whether syncs fail.

@@ -12,7 +12,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use hosts::{Listener, port};
+pub(crate) use hosts::port;
 pub(crate) use stream::Stream;
 
 use std::{
@@ -118,10 +118,10 @@ impl Net {
             inner.pipes.iter().filter(|(_, pipe)| on_it(pipe)).map(|(id, _)| *id).collect();
         for id in ids {
             let at = inner.now + inner.random.random_range(0..=RESEND);
-            if let Some(pipe) = inner.pipes.get_mut(&id) {
-                pipe.postpone(at);
-                inner.due.extend(pipe.first_due().map(|at| (at, id)));
-            }
+            let Some(pipe) = inner.pipes.get_mut(&id) else { continue };
+            pipe.postpone(at);
+            let due = pipe.first_due().map(|at| (at, id));
+            inner.due.extend(due);
         }
     }
 
