@@ -10,7 +10,7 @@ SHARED ?= ../shared
 TRANSCRIPTS ?= $(SHARED)/transcripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dev test verify fix unit suite faults clients tidy clippy fmt deny transcripts bench facts docs clean release
+.PHONY: help setup build dev test verify fix unit suite sim faults clients tidy clippy fmt deny transcripts bench facts docs clean release
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,8 @@ faults: build ## What clients are told while members are harmed in ten ways; SEE
 	SEEDS=$(SEEDS) ONLY=$(ONLY) cargo test --locked -p suite --test linearizable -- --nocapture
 clients: build ## Others' programs for etcd against three members; ONLY=etcdctl, etcd_client, python_etcd3 or patroni
 	tests/clients/run.py $(ONLY)
+sim: ## Simulate whole clusters of the store: SEEDS=1000 seeds FROM=0 on, each for LASTS=5000 virtual ms
+	SEEDS=$(SEEDS) FROM=$(FROM) LASTS=$(LASTS) cargo test --locked -p simulation --test seeds -- --nocapture
 
 transcripts: build ## Replay the recorded behaviour of a real Kubernetes 1.37; prints passed and failed per file
 	TRANSCRIPTS=$(TRANSCRIPTS) scripts/transcripts.sh $(BIN) $(FILES)

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod pki;
 pub mod serve;
 pub mod shutdown;
+pub mod simulated;
 pub mod task;
 pub mod telemetry;
 pub mod tls;

@@ -102,6 +102,7 @@ pub async fn listen<L, S, F>(
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
+            biased;
             () = shutdown.triggered() => break,
             accepted = listener.next() => accepted,
         };

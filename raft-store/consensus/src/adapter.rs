@@ -199,8 +199,5 @@ where
     T: Send + 'static,
     F: FnOnce() -> io::Result<T> + Send + 'static,
 {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panic) => Err(io::Error::other(panic)),
-    }
+    stdx::simulated::blocking(work).await?
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Faults, Reserve};
+use crate::{Error, Faults, Reserve, World};
 
 /// Time between a leader's heartbeats when nobody says otherwise.
 pub const DEFAULT_HEARTBEAT: Duration = Duration::from_millis(50);
@@ -47,6 +47,8 @@ pub struct Config {
     pub reserve: Reserve,
     /// What a test does to this member's log disk.
     pub faults: Faults,
+    /// The network and the disk of a simulation.
+    pub world: World,
 }
 
 impl Config {
@@ -68,6 +70,7 @@ impl Config {
             force_new_cluster: false,
             reserve: Reserve::default(),
             faults: Faults::default(),
+            world: World::default(),
         }
     }
 

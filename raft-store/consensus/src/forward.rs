@@ -1,7 +1,7 @@
 //! The standing stream to every other member: carries what a follower asks of the leader, and by
 //! breaking tells at once that a process may have died.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -52,7 +52,7 @@ pub(crate) struct Outgoing {
 /// The streams by member.
 #[derive(Default)]
 pub(crate) struct Forwarder {
-    peers: Mutex<HashMap<u64, (mpsc::Sender<Outgoing>, Shutdown)>>,
+    peers: Mutex<BTreeMap<u64, (mpsc::Sender<Outgoing>, Shutdown)>>,
 }
 
 impl Forwarder {
@@ -142,6 +142,7 @@ impl Peer {
         tokio::pin!(end);
         loop {
             tokio::select! {
+                biased;
                 () = &mut end => return,
                 outgoing = self.requests.recv() => match outgoing {
                     Some(outgoing) => reply(outgoing.answer, Err(Lost::NotSent)),
@@ -157,10 +158,11 @@ impl Peer {
         out: mpsc::Sender<ForwardRequest>,
         mut answers: Streaming<ForwardResponse>,
     ) {
-        let mut waiting: HashMap<u64, Answer> = HashMap::new();
+        let mut waiting: BTreeMap<u64, Answer> = BTreeMap::new();
         let mut next_id = 0;
         loop {
             tokio::select! {
+                biased;
                 answer = answers.message() => match answer {
                     Ok(Some(response)) => {
                         if let Some(answer) = waiting.remove(&response.id) {
@@ -279,6 +281,7 @@ impl Inner {
             }
         };
         tokio::select! {
+            biased;
             answer = self.forwarder.request(leader, request) => answer,
             () = superseded => Err(Lost::Unknown),
         }

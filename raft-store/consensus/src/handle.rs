@@ -1,6 +1,9 @@
 //! What the rest of the process holds of consensus.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use openraft::{Instant as _, async_runtime::watch::WatchReceiver};
@@ -20,7 +23,25 @@ pub struct Handle {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// A [`Handle`] that does not keep its member alive: for what the member itself holds.
+#[derive(Clone)]
+pub struct WeakHandle {
+    inner: Weak<Inner>,
+}
+
+impl WeakHandle {
+    /// The handle, unless the member is gone.
+    pub fn upgrade(&self) -> Option<Handle> {
+        self.inner.upgrade().map(|inner| Handle { inner })
+    }
+}
+
 impl Handle {
+    /// The same without keeping the member alive.
+    pub fn downgrade(&self) -> WeakHandle {
+        WeakHandle { inner: Arc::downgrade(&self.inner) }
+    }
+
     /// Puts a proposal into the log, wherever the leader is, and waits until it is committed and
     /// applied by the leader. Waits through elections for [`PROPOSE_TIMEOUT`].
     ///
@@ -94,6 +115,12 @@ impl Handle {
     /// What comparing states with other members has shown, as it is found out.
     pub fn divergence(&self) -> watch::Receiver<Option<Divergence>> {
         self.inner.divergence.subscribe()
+    }
+
+    /// How far the state machine has come and a hash over what led there; see
+    /// [`StateMachine::digest`](crate::StateMachine::digest).
+    pub fn digest(&self) -> Option<(u64, u64)> {
+        self.inner.machine.digest()
     }
 
     /// How long one in a hundred of the newest writes of the log took at least.

@@ -30,6 +30,7 @@ mod pulse;
 mod reads;
 mod removal;
 mod reserve;
+mod runtime;
 mod seed;
 mod slow_disk;
 mod snapshot;
@@ -37,6 +38,7 @@ mod status;
 mod types;
 mod view;
 mod wire;
+mod world;
 
 pub use config::{
     Config, DEFAULT_ELECTION, DEFAULT_HEARTBEAT, DEFAULT_KEEP_ENTRIES, Initial, Member, PeerTls,
@@ -44,7 +46,7 @@ pub use config::{
 };
 pub use error::Error;
 pub use faults::Faults;
-pub use handle::Handle;
+pub use handle::{Handle, WeakHandle};
 pub use log::{Fsyncs, read_committed};
 pub use machine::{Entry, LeaderService, Payload, StateMachine};
 pub use node::{listen, start, start_on};
@@ -52,6 +54,7 @@ pub use propose::{MAX_PROPOSAL, PROPOSE_TIMEOUT};
 pub use reserve::{Reserve, storage_error};
 pub use seed::seed;
 pub use status::{Divergence, Role, Status};
+pub use world::{Io, LogDisk, Network, Visit, World, Write};
 
 #[cfg(test)]
 mod tests;

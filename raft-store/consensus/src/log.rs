@@ -38,7 +38,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Faults, Reserve,
+    Faults, LogDisk, Reserve,
     types::{LogId, RaftEntry, TypeConfig, Vote},
 };
 use acknowledged::Acknowledged;
@@ -80,9 +80,18 @@ struct State {
 }
 
 impl LogStore {
-    /// Opens the log in this directory, waiting a little for a predecessor that is still dying.
-    pub(crate) async fn open(dir: &Path, faults: Faults, reserve: Reserve) -> io::Result<Self> {
-        let disk = Disk::open_patiently(dir, &reserve).await?;
+    /// Opens the log in this directory, waiting a little for a predecessor that is still dying; or
+    /// on a disk that a simulation brings.
+    pub(crate) async fn open(
+        dir: &Path,
+        faults: Faults,
+        reserve: Reserve,
+        given: Option<Arc<dyn LogDisk>>,
+    ) -> io::Result<Self> {
+        let disk = match given {
+            Some(disk) => Disk::given(disk),
+            None => Disk::open_patiently(dir, &reserve).await?,
+        };
         let saved = disk.load()?;
         let acknowledged = Acknowledged::open(&dir.with_extension("acknowledged"))?;
         check_end(saved.last, acknowledged.position())?;

@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    adapter::{Snapshot, blocking},
+    adapter::Snapshot,
     snapshot::{self, Checkpoint},
     types::{Node, TypeConfig, Vote},
     wire,
@@ -191,10 +191,11 @@ impl NetSnapshot<TypeConfig> for Network {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let Snapshot { meta, snapshot: checkpoint } = snapshot;
         let state = wire::applied_state(meta.last_log_id.as_ref(), &meta.last_membership);
-        let id = rand::random::<u64>().max(1);
+        let id = stdx::simulated::random().max(1);
         let start = pb::SnapshotStart { vote: Some(wire::vote(&vote)), state: Some(state), id };
         let sending = self.send_snapshot(Arc::new(checkpoint), start);
         let answer = tokio::select! {
+            biased;
             answer = sending => answer?,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
@@ -216,7 +217,7 @@ impl Network {
         loop {
             let (chunks, queue) = mpsc::channel(snapshot::READ_AHEAD);
             let (copy, first) = (checkpoint.clone(), start.clone());
-            let reading = blocking(move || snapshot::read_chunks(&copy, first, have, &chunks));
+            let reading = snapshot::send_chunks(copy, first, have, chunks);
             let mut client = self.client(Path::Snapshot);
             let request = self.link.request(ReceiverStream::new(queue));
             let (read, answer) = tokio::join!(reading, client.install_snapshot(request));

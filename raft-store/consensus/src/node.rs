@@ -16,6 +16,7 @@ use openraft::SnapshotPolicy;
 use parking_lot::Mutex;
 use stdx::{
     Shutdown,
+    serve::Accept,
     tls::{ClientAuth, ClientTls, ServerTls},
 };
 use tokio::{
@@ -124,8 +125,8 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Starts a member on a socket that is already listening.
-pub async fn start_on(
-    listener: TcpListener,
+pub async fn start_on<L: Accept>(
+    listener: L,
     config: Config,
     machine: Arc<dyn StateMachine>,
     service: Arc<dyn LeaderService>,
@@ -136,7 +137,8 @@ pub async fn start_on(
     let scratch = prepare_directory(&config)?;
     let (log, identity) = open_log(&config).await?;
     let identity = Arc::new(identity);
-    let links = Arc::new(Links::new(identity.clone(), client_tls));
+    let network = config.world.network.clone();
+    let links = Arc::new(Links::new(identity.clone(), client_tls, network));
     let (applied_in, applied) = watch::channel(Applied::default());
     let running = Arc::new(AtomicBool::new(false));
     let adapter = Adapter::new(machine.clone(), applied_in, scratch.clone(), running.clone());
@@ -217,7 +219,8 @@ fn spawn_watchful(inner: &Arc<Inner>) {
 /// The log and whose it is; that of a last survivor is made its own.
 async fn open_log(config: &Config) -> Result<(LogStore, Identity), Error> {
     let dir = config.data_dir.join("log");
-    let mut log = LogStore::open(&dir, config.faults.clone(), config.reserve.clone())
+    let (faults, reserve) = (config.faults.clone(), config.reserve.clone());
+    let mut log = LogStore::open(&dir, faults, reserve, config.world.disk.clone())
         .await
         .map_err(|source| Error::io(format!("opening the log {}", dir.display()), source))?;
     let identity = load_identity(config, &log).await?;

@@ -26,9 +26,9 @@ pub async fn seed(config: &Config) -> Result<Bytes, Error> {
     let dir = config.data_dir.join("log");
     let failed = |source| Error::io(format!("making the log {}", dir.display()), source);
     fs::create_dir_all(&config.data_dir).map_err(failed)?;
-    let mut log = LogStore::open(&dir, config.faults.clone(), config.reserve.clone())
-        .await
-        .map_err(failed)?;
+    let (faults, reserve) = (config.faults.clone(), config.reserve.clone());
+    let disk = config.world.disk.clone();
+    let mut log = LogStore::open(&dir, faults, reserve, disk).await.map_err(failed)?;
     let state = log.get_log_state().await.map_err(failed)?;
     if state.last_log_id.is_some() {
         return Err(Error::Config(format!("{} holds a log already", dir.display())));

@@ -5,13 +5,14 @@ use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::Bytes;
-use proto::peer as pb;
+use proto::peer::{self as pb, snapshot_chunk::Part};
 use tokio::sync::mpsc;
 
-use crate::wire;
+use crate::{adapter::blocking, wire};
 
 /// Bytes of a file in one message.
 const CHUNK: usize = 1 << 20;
@@ -51,51 +52,88 @@ impl Drop for Checkpoint {
 }
 
 /// Reads a copy into messages, less what the receiver has already (whole files, and bytes of the
-/// next); blocks. Ends early when the receiver is gone.
-pub(crate) fn read_chunks(
-    checkpoint: &Checkpoint,
+/// next). Ends early when the receiver is gone.
+pub(crate) async fn send_chunks(
+    checkpoint: Arc<Checkpoint>,
     start: pb::SnapshotStart,
     have: (u64, u64),
-    out: &mpsc::Sender<pb::SnapshotChunk>,
+    out: mpsc::Sender<pb::SnapshotChunk>,
 ) -> io::Result<()> {
-    let dir = checkpoint.dir().ok_or_else(|| io::Error::other("a snapshot without files"))?;
-    if !send(out, pb::snapshot_chunk::Part::Start(start)) {
-        return Ok(());
-    }
-    let mut end = pb::SnapshotEnd::default();
-    for (at, name) in file_names(dir)?.into_iter().enumerate() {
-        let mut file = File::open(dir.join(&name))?;
-        let place = u64::try_from(at).map_err(io::Error::other)?;
-        if place < have.0 {
-            end.files += 1;
-            end.bytes += file.metadata()?.len();
-            continue;
+    let mut part = Part::Start(start);
+    let mut reader = blocking(move || Reader::open(checkpoint, have)).await?;
+    loop {
+        let is_end = matches!(part, Part::End(_));
+        let chunk = pb::SnapshotChunk { part: Some(part) };
+        if out.send(chunk).await.is_err() || is_end {
+            return Ok(());
         }
-        let mut offset = if place == have.0 { have.1 } else { 0 };
-        file.seek(SeekFrom::Start(offset))?;
-        loop {
-            let data = read_up_to(&mut file, CHUNK)?;
-            let last = data.len() < CHUNK;
-            let length = data.len() as u64;
-            let crc32c = crc32c::crc32c(&data);
-            let part = pb::SnapshotData { file: name.clone(), offset, data, crc32c, last };
-            if !send(out, pb::snapshot_chunk::Part::Data(part)) {
-                return Ok(());
-            }
-            offset += length;
-            if last {
-                break;
-            }
-        }
-        end.files += 1;
-        end.bytes += offset;
+        let read = move || {
+            let part = reader.next()?;
+            Ok((reader, part))
+        };
+        (reader, part) = blocking(read).await?;
     }
-    send(out, pb::snapshot_chunk::Part::End(end));
-    Ok(())
 }
 
-fn send(out: &mpsc::Sender<pb::SnapshotChunk>, part: pb::snapshot_chunk::Part) -> bool {
-    out.blocking_send(pb::SnapshotChunk { part: Some(part) }).is_ok()
+/// Reads a copy, file by file; every call blocks.
+struct Reader {
+    /// Kept until all is read.
+    checkpoint: Arc<Checkpoint>,
+    names: std::vec::IntoIter<String>,
+    file: Option<(String, File, u64)>,
+    /// What the receiver has already.
+    have: (u64, u64),
+    total: pb::SnapshotEnd,
+}
+
+impl Reader {
+    fn open(checkpoint: Arc<Checkpoint>, have: (u64, u64)) -> io::Result<Self> {
+        let names = file_names(dir_of(&checkpoint)?)?.into_iter();
+        Ok(Self { checkpoint, names, file: None, have, total: pb::SnapshotEnd::default() })
+    }
+
+    /// The next message.
+    fn next(&mut self) -> io::Result<Part> {
+        if self.file.is_none() {
+            self.file = self.next_file()?;
+        }
+        let Some((name, mut file, offset)) = self.file.take() else {
+            return Ok(Part::End(self.total));
+        };
+        let data = read_up_to(&mut file, CHUNK)?;
+        let last = data.len() < CHUNK;
+        let next = offset + data.len() as u64;
+        let crc32c = crc32c::crc32c(&data);
+        let part = pb::SnapshotData { file: name.clone(), offset, data, crc32c, last };
+        if last {
+            self.total.files += 1;
+            self.total.bytes += next;
+        } else {
+            self.file = Some((name, file, next));
+        }
+        Ok(Part::Data(part))
+    }
+
+    /// The next file that the receiver does not have whole, from where it has it.
+    fn next_file(&mut self) -> io::Result<Option<(String, File, u64)>> {
+        let dir = dir_of(&self.checkpoint)?;
+        for name in self.names.by_ref() {
+            let mut file = File::open(dir.join(&name))?;
+            if self.total.files < self.have.0 {
+                self.total.files += 1;
+                self.total.bytes += file.metadata()?.len();
+                continue;
+            }
+            let offset = if self.total.files == self.have.0 { self.have.1 } else { 0 };
+            file.seek(SeekFrom::Start(offset))?;
+            return Ok(Some((name, file, offset)));
+        }
+        Ok(None)
+    }
+}
+
+fn dir_of(checkpoint: &Checkpoint) -> io::Result<&Path> {
+    checkpoint.dir().ok_or_else(|| io::Error::other("a snapshot without files"))
 }
 
 fn read_up_to(file: &mut File, limit: usize) -> io::Result<Bytes> {

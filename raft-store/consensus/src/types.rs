@@ -5,25 +5,18 @@ use std::fmt;
 use bytes::Bytes;
 use openraft::{ServerState, vote::leader_id_std};
 
-use crate::{Member, Role};
+use crate::{Member, Role, runtime::Runtime};
 
-mod config {
-    #![allow(deprecated, reason = "openraft's macro names its own deprecated runtime alias")]
-
-    use super::{Command, Node, leader_id_std};
-
-    openraft::declare_raft_types!(
-        /// Raft as this crate uses it: standard terms, opaque commands, no answers (the store
-        /// delivers those itself).
-        pub(crate) TypeConfig:
-            D = Command,
-            R = (),
-            Node = Node,
-            LeaderId = leader_id_std::LeaderId<u64, u64>,
-    );
-}
-
-pub(crate) use config::TypeConfig;
+openraft::declare_raft_types!(
+    /// Raft as this crate uses it: standard terms, opaque commands, no answers (the store
+    /// delivers those itself).
+    pub(crate) TypeConfig:
+        D = Command,
+        R = (),
+        Node = Node,
+        LeaderId = leader_id_std::LeaderId<u64, u64>,
+        AsyncRuntime = Runtime,
+);
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, crate::adapter::Adapter>;
 pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use consensus::{Faults, Initial, Member, PeerTls, Reserve};
+use consensus::{Faults, Initial, Member, PeerTls, Reserve, World};
 use stdx::tls::{Limits, ServerTls};
 
 use crate::{AutoCompaction, Listen};
@@ -98,6 +98,8 @@ pub struct Config {
     pub(crate) reserve: Reserve,
     /// What a test does to the log's disk.
     pub faults: Faults,
+    /// The network and the log's disk of a simulation.
+    pub world: World,
 }
 
 impl Config {
@@ -139,6 +141,7 @@ impl Config {
             min_free_bytes: None,
             reserve: Reserve::default(),
             faults: Faults::default(),
+            world: World::default(),
         }
     }
 
@@ -186,6 +189,7 @@ impl Config {
             force_new_cluster: self.force_new_cluster,
             reserve: self.reserve.clone(),
             faults: self.faults.clone(),
+            world: self.world.clone(),
             ..consensus::Config::new(self.id(), &self.name, dir, self.listen_peer)
         }
     }

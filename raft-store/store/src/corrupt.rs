@@ -34,7 +34,7 @@ pub(crate) async fn answer(cell: Arc<Cell>, request: Bytes) -> Result<Bytes, con
     let request = HashKvRequest::decode(request).map_err(|error| remote(error.to_string()))?;
     let state = cell.load();
     let now = state.revision();
-    let hashing = tokio::task::spawn_blocking(move || hash::hash_kv(&state, request.revision));
+    let hashing = stdx::simulated::blocking(move || hash::hash_kv(&state, request.revision));
     let hash = hashing.await.map_err(|panic| remote(panic.to_string()))?;
     let hash = hash.map_err(|error| remote(error.to_string()))?;
     let header = Some(ResponseHeader { revision: now, ..ResponseHeader::default() });
@@ -128,7 +128,7 @@ impl Inner {
 
     async fn hash_here(&self, revision: i64) -> Result<KvHash, Error> {
         let state = self.state().load();
-        match tokio::task::spawn_blocking(move || hash::hash_kv(&state, revision)).await {
+        match stdx::simulated::blocking(move || hash::hash_kv(&state, revision)).await {
             Ok(hash) => hash,
             Err(panic) => Err(Error::Internal(panic.to_string())),
         }

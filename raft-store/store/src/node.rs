@@ -5,7 +5,7 @@ use std::sync::Arc;
 use consensus::Role;
 use proto::etcdserverpb::ResponseHeader;
 use stdx::Shutdown;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
 use crate::{
     Config, Error, Handle,
@@ -39,8 +39,8 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Handle, Error> 
 }
 
 /// Starts a member on a peer socket that is already listening.
-pub async fn start_on(
-    listener: TcpListener,
+pub async fn start_on<L: stdx::serve::Accept>(
+    listener: L,
     config: Config,
     shutdown: Shutdown,
 ) -> Result<Handle, Error> {
@@ -48,7 +48,7 @@ pub async fn start_on(
     let mut config = config;
     config.reserve = quota::reserve(&config.data_dir);
     let opening = config.clone();
-    let machine = tokio::task::spawn_blocking(move || Machine::open(&opening, tokens)).await;
+    let machine = stdx::simulated::blocking(move || Machine::open(&opening, tokens)).await;
     let machine = match machine {
         Ok(Ok(machine)) => Arc::new(machine),
         Ok(Err(error)) => {
@@ -184,6 +184,7 @@ impl Inner {
             }
             leading.send_if_modified(|old| std::mem::replace(old, leads) != leads);
             let changed = tokio::select! {
+                biased;
                 changed = leader.changed() => changed,
                 changed = applied.changed() => changed,
             };

@@ -51,7 +51,7 @@ impl Pending {
     /// Ids begin at a random place: those of an earlier life of this member may still be in the
     /// log.
     pub(crate) fn new() -> Self {
-        let next = AtomicU64::new(rand::random::<u64>() >> 1);
+        let next = AtomicU64::new(stdx::simulated::random() >> 1);
         Self { waiters: Mutex::default(), next }
     }
 

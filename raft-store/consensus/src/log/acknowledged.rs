@@ -8,13 +8,9 @@
 //!
 //! Two slots are written in turn, each with a checksum: one of them is always whole.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::types::LogId;
 

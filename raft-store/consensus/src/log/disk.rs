@@ -1,18 +1,20 @@
-//! The log's RocksDB: what its keys are and how they are read and written.
+//! The log's disk: what its keys are and how they are read and written. A RocksDB, unless a
+//! simulation brings a disk of its own.
 //!
 //! `l` + index (big endian) is an entry, `m` + name is a value beside the log.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use prost::Message as _;
 use proto::peer as pb;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 
 use crate::{
-    Reserve,
+    LogDisk, Reserve, Write,
     reserve::storage_error,
     types::{LogId, RaftEntry, Vote},
     wire,
+    world::Visit,
 };
 
 const VOTE: &str = "vote";
@@ -29,7 +31,12 @@ const CHECK_BYTES: usize = 4 << 20;
 const WAL_BYTES: u64 = 128 << 20;
 
 pub(super) struct Disk {
-    db: DB,
+    device: Device,
+}
+
+enum Device {
+    Rocks(DB),
+    Given(Arc<dyn LogDisk>),
 }
 
 /// What a log said when it was opened.
@@ -46,7 +53,7 @@ impl Disk {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             match reserve.open(|| DB::open(&options(), dir).map_err(failed)) {
-                Ok(db) => return Ok(Self { db }),
+                Ok(db) => return Ok(Self { device: Device::Rocks(db) }),
                 Err(error)
                     if error.to_string().contains("lock")
                         && tokio::time::Instant::now() < deadline =>
@@ -62,18 +69,28 @@ impl Disk {
     pub(super) fn open_read_only(dir: &Path) -> io::Result<Self> {
         let mut options = options();
         options.create_if_missing(false);
-        Ok(Self { db: DB::open_for_read_only(&options, dir, false).map_err(failed)? })
+        let db = DB::open_for_read_only(&options, dir, false).map_err(failed)?;
+        Ok(Self { device: Device::Rocks(db) })
+    }
+
+    /// A disk that a simulation brings.
+    pub(super) fn given(disk: Arc<dyn LogDisk>) -> Self {
+        Self { device: Device::Given(disk) }
+    }
+
+    /// The disk that a simulation has brought, if one has.
+    pub(super) fn as_given(&self) -> Option<&Arc<dyn LogDisk>> {
+        match &self.device {
+            Device::Rocks(_) => None,
+            Device::Given(disk) => Some(disk),
+        }
     }
 
     pub(super) fn load(&self) -> io::Result<Saved> {
         let purged = self.log_id(PURGED)?;
-        let last = {
-            let mut entries =
-                self.db.iterator(IteratorMode::From(&key(u64::MAX), Direction::Reverse));
-            match entries.next().transpose().map_err(failed)? {
-                Some((key, value)) if key.first() == Some(&b'l') => Some(decode(&value)?.log_id),
-                _ => None,
-            }
+        let last = match self.device.last(&key(u64::MAX))? {
+            Some((key, value)) if key.first() == Some(&b'l') => Some(decode(&value)?.log_id),
+            _ => None,
         };
         let vote = match self.note(VOTE)? {
             None => None,
@@ -108,39 +125,34 @@ impl Disk {
     }
 
     pub(super) fn note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        self.db.get(note_key(name)).map_err(failed)
+        self.device.get(&note_key(name))
     }
 
     /// Entries in `[start, end)`, at most `bytes` of them but at least one.
     pub(super) fn range(&self, start: u64, end: u64, bytes: usize) -> io::Result<Vec<RaftEntry>> {
-        let mut limits = ReadOptions::default();
-        limits.set_iterate_upper_bound(key(end).to_vec());
-        let from = key(start);
-        let entries = self.db.iterator_opt(IteratorMode::From(&from, Direction::Forward), limits);
         let mut budget = bytes;
         let mut found: Vec<RaftEntry> = Vec::new();
-        for entry in entries {
-            let (_, value) = entry.map_err(failed)?;
+        self.device.visit(&key(start), &key(end), &mut |value| {
             if budget < value.len() && !found.is_empty() {
-                break;
+                return Ok(false);
             }
             budget = budget.saturating_sub(value.len());
-            let entry = decode(&value)?;
+            let entry = decode(value)?;
             if let Some(last) = found.last()
                 && last.log_id.index + 1 != entry.log_id.index
             {
                 return Err(wire::invalid("the log on disk has a hole"));
             }
             found.push(entry);
-        }
+            Ok(true)
+        })?;
         Ok(found)
     }
 
+    /// Writes a batch, durably if asked to; the batch may have to be written again. On a disk of a
+    /// simulation it becomes durable with the next sync.
     pub(super) fn write(&self, batch: &Batch, sync: bool) -> io::Result<()> {
-        let mut how = WriteOptions::default();
-        how.set_sync(sync);
-        // A copy, as writing takes a batch away that may have to be written again.
-        self.db.write_opt(WriteBatch::from_data(batch.inner.data()), &how).map_err(failed)
+        self.device.write(&batch.writes, sync)
     }
 
     fn log_id(&self, name: &str) -> io::Result<Option<LogId>> {
@@ -154,30 +166,91 @@ impl Disk {
     }
 }
 
+impl Device {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            Self::Rocks(db) => db.get(key).map_err(failed),
+            Self::Given(disk) => disk.get(key),
+        }
+    }
+
+    /// The last key up to this one.
+    fn last(&self, upto: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+        match self {
+            Self::Rocks(db) => {
+                let mut entries = db.iterator(IteratorMode::From(upto, Direction::Reverse));
+                let last = entries.next().transpose().map_err(failed)?;
+                Ok(last.map(|(key, value)| (key.into_vec(), value.into_vec())))
+            }
+            Self::Given(disk) => disk.last(upto),
+        }
+    }
+
+    fn visit(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> io::Result<()> {
+        match self {
+            Self::Rocks(db) => {
+                let mut limits = ReadOptions::default();
+                limits.set_iterate_upper_bound(to.to_vec());
+                let mode = IteratorMode::From(from, Direction::Forward);
+                for entry in db.iterator_opt(mode, limits) {
+                    let (_, value) = entry.map_err(failed)?;
+                    if !visit(&value)? {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            Self::Given(disk) => disk.visit(from, to, visit),
+        }
+    }
+
+    fn write(&self, writes: &[Write], sync: bool) -> io::Result<()> {
+        match self {
+            Self::Rocks(db) => {
+                let mut batch = WriteBatch::default();
+                for write in writes {
+                    match write {
+                        Write::Put(key, value) => batch.put(key, value),
+                        Write::Delete(key) => batch.delete(key),
+                        Write::DeleteRange(from, to) => batch.delete_range(from, to),
+                    }
+                }
+                let mut how = WriteOptions::default();
+                how.set_sync(sync);
+                db.write_opt(batch, &how).map_err(failed)
+            }
+            Self::Given(disk) => disk.write(writes.to_vec()),
+        }
+    }
+}
+
 /// Writes that become durable together.
 #[derive(Default)]
 pub(super) struct Batch {
-    inner: WriteBatch,
+    writes: Vec<Write>,
+    bytes: usize,
 }
 
 impl Batch {
     pub(super) fn bytes(&self) -> usize {
-        self.inner.size_in_bytes()
+        self.bytes
     }
 
     pub(super) fn entry(&mut self, entry: RaftEntry) {
         let at = key(entry.log_id.index);
-        self.inner.put(at, wire::entry(entry).encode_to_vec());
+        self.put(at.to_vec(), wire::entry(entry).encode_to_vec());
     }
 
     pub(super) fn truncate(&mut self, start: u64, end: u64) {
         for index in start..end {
-            self.inner.delete(key(index));
+            self.writes.push(Write::Delete(key(index).to_vec()));
+            self.bytes += index.to_be_bytes().len();
         }
     }
 
     pub(super) fn purge(&mut self, upto: &LogId) {
-        self.inner.delete_range(key(0), key(upto.index + 1));
+        let (from, to) = (key(0).to_vec(), key(upto.index + 1).to_vec());
+        self.writes.push(Write::DeleteRange(from, to));
         self.note(PURGED, &to_bytes(upto));
     }
 
@@ -192,7 +265,12 @@ impl Batch {
     }
 
     pub(super) fn note(&mut self, name: &str, value: &[u8]) {
-        self.inner.put(note_key(name), value);
+        self.put(note_key(name), value.to_vec());
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.bytes += key.len() + value.len();
+        self.writes.push(Write::Put(key, value));
     }
 }
 

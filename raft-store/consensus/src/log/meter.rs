@@ -1,11 +1,9 @@
 //! How long writes of the log take: what a leader compares with its followers.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Writes that are remembered.
 const WRITES: usize = 256;

@@ -36,7 +36,7 @@ impl Scratch {
     }
 
     async fn open(&self) -> io::Result<LogStore> {
-        LogStore::open(&self.log(), Faults::default(), Reserve::default()).await
+        LogStore::open(&self.log(), Faults::default(), Reserve::default(), None).await
     }
 
     /// The file that the newest entries are in.
@@ -147,7 +147,8 @@ async fn a_log_that_was_cut_on_purpose_is_not_refused() {
 async fn a_write_that_finds_no_room_waits_for_it_and_nothing_is_lost() {
     let scratch = filled().await;
     let (faults, reserve) = (Faults::default(), Reserve::default());
-    let mut log = LogStore::open(&scratch.log(), faults.clone(), reserve.clone()).await.unwrap();
+    let mut log =
+        LogStore::open(&scratch.log(), faults.clone(), reserve.clone(), None).await.unwrap();
     faults.fill_disk(true);
     log.append([entry(10)], IOFlushed::noop()).await.unwrap();
     while !reserve.is_waiting() {
@@ -191,7 +192,8 @@ async fn a_log_on_a_disk_that_is_really_full_goes_on_when_there_is_room() {
     fs::write(&filler, vec![1; 12 << 20]).unwrap();
     let reserve = Reserve::at(scratch.0.join("reserve"), 1 << 20);
     reserve.fill().unwrap();
-    let mut log = LogStore::open(&scratch.log(), Faults::default(), reserve.clone()).await.unwrap();
+    let mut log =
+        LogStore::open(&scratch.log(), Faults::default(), reserve.clone(), None).await.unwrap();
     let mut next = 0;
     while !reserve.is_waiting() {
         assert!(next < 1000, "24 MiB are full");
@@ -218,7 +220,8 @@ async fn a_log_on_a_disk_that_is_really_full_goes_on_when_there_is_room() {
 async fn after_a_failed_write_nothing_is_written_any_more() {
     let scratch = filled().await;
     let faults = Faults::default();
-    let mut log = LogStore::open(&scratch.log(), faults.clone(), Reserve::default()).await.unwrap();
+    let (log, reserve) = (scratch.log(), Reserve::default());
+    let mut log = LogStore::open(&log, faults.clone(), reserve, None).await.unwrap();
     faults.fail_writes();
     log.append([entry(10)], IOFlushed::noop()).await.unwrap();
     let error = log.sync().await.unwrap_err();

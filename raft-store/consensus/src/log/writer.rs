@@ -1,16 +1,22 @@
 //! The one thread that writes the log: drain the queue, one batch, one fsync, then tell everyone
-//! in order.
+//! in order. In a simulation it is a task: a thread would not wait for virtual time.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{io, sync::Arc};
 
 use openraft::storage::IOFlushed;
-use tokio::sync::{
-    mpsc::{self},
-    oneshot,
+use tokio::{
+    sync::{
+        mpsc::{self},
+        oneshot,
+    },
+    time::Instant,
 };
 
 use super::{Shared, acknowledged::Acknowledged, disk::Batch};
-use crate::types::{LogId, RaftEntry, TypeConfig, Vote};
+use crate::{
+    LogDisk,
+    types::{LogId, RaftEntry, TypeConfig, Vote},
+};
 
 /// Jobs in one batch.
 const BATCH_JOBS: usize = 4096;
@@ -43,14 +49,22 @@ enum Waiter {
     Done(Done),
 }
 
-/// Starts the thread; it ends when the last sender is gone.
+/// Starts the thread, or the task; it ends when the last sender is gone.
 pub(super) fn spawn(
     shared: Arc<Shared>,
     acknowledged: Acknowledged,
     mut queue: mpsc::Receiver<Job>,
 ) -> io::Result<()> {
+    let mut writer = Writer { shared, acknowledged, failure: None, committed: None };
+    if let Some(disk) = writer.shared.disk.as_given().cloned() {
+        stdx::task::spawn("consensus-log", async move {
+            while let Some(first) = queue.recv().await {
+                writer.write_in_time(disk.as_ref(), first, &mut queue).await;
+            }
+        });
+        return Ok(());
+    }
     std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || {
-        let mut writer = Writer { shared, acknowledged, failure: None, committed: None };
         while let Some(first) = queue.blocking_recv() {
             writer.write(first, &mut queue);
         }
@@ -69,6 +83,41 @@ struct Writer {
 
 impl Writer {
     fn write(&mut self, first: Job, queue: &mut mpsc::Receiver<Job>) {
+        let Group { batch, waiters, sync, reach, committed } = self.gather(first, queue);
+        if self.failure.is_none() {
+            let reserve = self.shared.reserve.clone();
+            match reserve.write(|| self.store(&batch, sync, &reach)) {
+                Ok(()) => self.committed = committed,
+                Err(error) => self.fail(&error),
+            }
+        }
+        self.tell(waiters);
+    }
+
+    /// The same on a disk of a simulation, where a sync takes time of its own.
+    async fn write_in_time(
+        &mut self,
+        disk: &dyn LogDisk,
+        first: Job,
+        queue: &mut mpsc::Receiver<Job>,
+    ) {
+        let Group { batch, waiters, sync, reach, committed } = self.gather(first, queue);
+        if self.failure.is_none() {
+            let began = Instant::now();
+            let mut outcome = self.begin(&batch, sync, &reach);
+            if sync && outcome.is_ok() {
+                outcome = disk.sync().await;
+            }
+            match outcome.and_then(|()| self.end(began, sync, &reach)) {
+                Ok(()) => self.committed = committed,
+                Err(error) => self.fail(&error),
+            }
+        }
+        self.tell(waiters);
+    }
+
+    /// Drains the queue.
+    fn gather(&self, first: Job, queue: &mut mpsc::Receiver<Job>) -> Group {
         let mut batch = Batch::default();
         let mut waiters = Vec::new();
         let mut sync = false;
@@ -87,27 +136,32 @@ impl Writer {
         if committed != self.committed {
             batch.committed(committed);
         }
-        if self.failure.is_none() {
-            let reserve = self.shared.reserve.clone();
-            match reserve.write(|| self.store(&batch, sync, &reach)) {
-                Ok(()) => self.committed = committed,
-                Err(error) => {
-                    tracing::error!(%error, "log cannot be written");
-                    self.failure = Some(error.to_string());
-                }
-            }
-        }
-        self.tell(waiters);
+        Group { batch, waiters, sync, reach, committed }
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        tracing::error!(%error, "log cannot be written");
+        self.failure = Some(error.to_string());
     }
 
     /// Writes a batch, and how far it reaches.
     fn store(&mut self, batch: &Batch, sync: bool, reach: &Reach) -> io::Result<()> {
         let began = Instant::now();
         self.shared.faults.meet()?;
+        self.begin(batch, sync, reach)?;
+        self.end(began, sync, reach)
+    }
+
+    /// Before and until a batch is written.
+    fn begin(&mut self, batch: &Batch, sync: bool, reach: &Reach) -> io::Result<()> {
         if let Some(cut) = reach.cut {
             self.acknowledged.lower(cut)?;
         }
-        self.shared.disk.write(batch, sync)?;
+        self.shared.disk.write(batch, sync)
+    }
+
+    /// After a batch is durable.
+    fn end(&mut self, began: Instant, sync: bool, reach: &Reach) -> io::Result<()> {
         if sync {
             self.shared.meter.note(began.elapsed());
         }
@@ -142,6 +196,17 @@ impl Writer {
             }
         }
     }
+}
+
+/// Jobs that are written together.
+struct Group {
+    batch: Batch,
+    waiters: Vec<Waiter>,
+    /// Whether any of them must be durable.
+    sync: bool,
+    reach: Reach,
+    /// The committed position that is written with them.
+    committed: Option<LogId>,
 }
 
 /// What a batch does to the end of the log.

@@ -4,26 +4,23 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
-use crate::wire::invalid;
+use crate::{Io, Network, wire::invalid};
 
 /// Time for a TCP connection and for a TLS handshake, each.
 const CONNECT: Duration = Duration::from_secs(1);
-
-/// A connection, encrypted or not.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Where a member can be reached and how.
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) urls: Vec<String>,
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    /// A simulation's network.
+    pub(crate) network: Option<Arc<dyn Network>>,
 }
 
 /// What is at the other end.
@@ -52,6 +49,9 @@ impl Connector {
 
     async fn connect_to(&self, url: &str) -> io::Result<Box<dyn Io>> {
         let (host, port) = host_port(url)?;
+        if let Some(network) = &self.network {
+            return within(network.connect(&host, port)).await;
+        }
         let stream = within(TcpStream::connect((host.as_str(), port))).await?;
         stream.set_nodelay(true)?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
@@ -64,6 +64,9 @@ impl Connector {
     pub(crate) async fn presence(&self) -> Presence {
         let mut found = Presence::Unknown;
         for url in &self.urls {
+            if let Some(network) = &self.network {
+                return simulated_presence(network.as_ref(), url).await;
+            }
             let Ok(addresses) = resolve(url).await else { return Presence::Unknown };
             for address in addresses {
                 match within(TcpStream::connect(address)).await {
@@ -76,6 +79,16 @@ impl Connector {
             }
         }
         found
+    }
+}
+
+/// What is at the first address, on a simulation's network.
+async fn simulated_presence(network: &dyn Network, url: &str) -> Presence {
+    let Ok((host, port)) = host_port(url) else { return Presence::Unknown };
+    match within(network.connect(&host, port)).await {
+        Ok(_) => Presence::Listening,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Presence::Refused,
+        Err(_) => Presence::Unknown,
     }
 }
 

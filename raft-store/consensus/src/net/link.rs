@@ -21,6 +21,7 @@ use tonic::{
 };
 
 use super::{Client, connector::Connector};
+use crate::Network;
 
 /// Requests name the cluster they are for in this header.
 const CLUSTER: &str = "trireme-cluster";
@@ -99,12 +100,17 @@ pub(crate) enum Path {
 pub(crate) struct Links {
     identity: Arc<Identity>,
     tls: Option<Arc<rustls::ClientConfig>>,
+    network: Option<Arc<dyn Network>>,
     links: Mutex<HashMap<u64, Arc<Link>>>,
 }
 
 impl Links {
-    pub(crate) fn new(identity: Arc<Identity>, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
-        Self { identity, tls, links: Mutex::default() }
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        network: Option<Arc<dyn Network>>,
+    ) -> Self {
+        Self { identity, tls, network, links: Mutex::default() }
     }
 
     /// The connections to a member; new ones when its addresses have changed.
@@ -131,7 +137,8 @@ impl Links {
     }
 
     fn open(&self, id: u64, urls: &[String]) -> Link {
-        let connector = Connector { urls: urls.to_vec(), tls: self.tls.clone() };
+        let connector =
+            Connector { urls: urls.to_vec(), tls: self.tls.clone(), network: self.network.clone() };
         Link {
             id,
             identity: self.identity.clone(),

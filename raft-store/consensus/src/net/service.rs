@@ -6,8 +6,10 @@ use futures::{StreamExt, stream::BoxStream};
 use http_body_util::BodyExt;
 use openraft::raft::TransferLeaderRequest;
 use proto::peer::{self as pb, peer_server::PeerServer, snapshot_chunk::Part};
-use stdx::{Shutdown, serve::PeerInfo};
-use tokio::net::TcpListener;
+use stdx::{
+    Shutdown,
+    serve::{Accept, PeerInfo},
+};
 use tonic::{Request, Response, Status, Streaming};
 use tower::ServiceExt;
 
@@ -23,8 +25,8 @@ use crate::{
 const FORWARDED: usize = 4096;
 
 /// Serves members until told to stop.
-pub(crate) async fn listen(
-    listener: TcpListener,
+pub(crate) async fn listen<L: Accept>(
+    listener: L,
     tls: Option<Arc<rustls::ServerConfig>>,
     stop: Shutdown,
     inner: Arc<Inner>,
@@ -72,6 +74,7 @@ impl Service {
         let removed = self.inner.removed.wait(from);
         let end = async move {
             tokio::select! {
+                biased;
                 () = stop.triggered() => {}
                 () = removed => {}
             }

@@ -28,7 +28,7 @@ pub(crate) struct Lessor {
     /// Woken when a lease may end earlier than any before.
     pub(super) sooner: Notify,
     /// Set while the member runs: consensus holds the lessor too.
-    consensus: Mutex<Option<consensus::Handle>>,
+    consensus: Mutex<Option<consensus::WeakHandle>>,
 }
 
 impl Lessor {
@@ -38,7 +38,7 @@ impl Lessor {
 
     /// Gives it consensus, which needs it to start; takes it away at the end.
     pub(crate) fn set_consensus(&self, consensus: Option<consensus::Handle>) {
-        *self.consensus.lock() = consensus;
+        *self.consensus.lock() = consensus.map(|consensus| consensus.downgrade());
     }
 
     /// Begins to count, or stops.
@@ -94,11 +94,16 @@ impl Lessor {
         self.clocks.lock().retry(id, Instant::now() + after);
     }
 
+    fn consensus(&self) -> Result<consensus::Handle, consensus::Error> {
+        let consensus = self.consensus.lock().as_ref().and_then(consensus::WeakHandle::upgrade);
+        consensus.ok_or(consensus::Error::NotLeader)
+    }
+
     /// Makes sure that this member still leads the term of its clocks: another leader may have
     /// begun to count anew.
     async fn confirm(&self) -> Result<u64, consensus::Error> {
         let term = self.term().ok_or(consensus::Error::NotLeader)?;
-        let consensus = self.consensus.lock().clone().ok_or(consensus::Error::NotLeader)?;
+        let consensus = self.consensus()?;
         consensus.read_index().await?;
         if self.term() == Some(term) { Ok(term) } else { Err(consensus::Error::NotLeader) }
     }
@@ -120,7 +125,7 @@ impl Lessor {
         if remaining == 0 {
             return Ok(());
         }
-        let consensus = self.consensus.lock().clone().ok_or(consensus::Error::NotLeader)?;
+        let consensus = self.consensus()?;
         let entry = checkpoints::entry(vec![LeaseCheckpoint { id, remaining_ttl: 0 }]);
         consensus.propose_in_term(term, entry).await
     }

@@ -23,6 +23,7 @@ pub(crate) async fn run(lessor: Arc<Lessor>, consensus: consensus::Handle) {
             None => tokio::time::Instant::now() + LOOK,
         };
         tokio::select! {
+            biased;
             () = tokio::time::sleep_until(wait) => {}
             () = lessor.sooner.notified() => continue,
         }

@@ -99,7 +99,7 @@ impl Watcher {
         let (state, spec) = (self.cell.load(), self.spec.clone());
         let to = self.hub.published().min(state.revision());
         let reading = move || history::read(&state, &spec, next, to);
-        match tokio::task::spawn_blocking(reading).await {
+        match stdx::simulated::blocking(reading).await {
             Ok(Ok(Step::Events(revision, mut events))) => {
                 events.retain(|event| self.wants(event));
                 self.answer(revision, events)
