@@ -44,18 +44,21 @@ pub(crate) struct Size {
 }
 
 /// Least bytes that must stay free on the disk: room for the log to go on, for deletions and
-/// compactions, after the alarm. The reserve has as many besides: what the log and the state may
-/// hold in memory that must become files.
+/// compactions, after the alarm. The reserve has as many besides.
 const MIN_FREE: u64 = 64 << 20;
 /// On a small disk, this part of it.
 const MIN_FREE_PART: u64 = 8;
+
+/// Least bytes of a reserve: RocksDB goes on after a full disk once as much is free as it may hold
+/// in memory (32 MiB), and what it then writes must fit besides.
+const MIN_RESERVE: u64 = 40 << 20;
 
 /// The reserve of a member with this directory, which is made when missing. Without a look at the
 /// disk there is none: the member may still start, and says why when it does not.
 pub(crate) fn reserve(dir: &Path) -> Reserve {
     let least = fs::create_dir_all(dir).and_then(|()| Ok(Space::of(dir)?.least));
     match least {
-        Ok(least) => Reserve::at(dir.join("reserve"), least),
+        Ok(least) => Reserve::at(dir.join("reserve"), least.max(MIN_RESERVE)),
         Err(error) => {
             tracing::warn!(%error, "the disk's size is not known: no reserve");
             Reserve::default()
