@@ -21,12 +21,14 @@ pub(crate) fn line(text: impl Display) {
 
 /// Prints a remark that is not a result.
 pub(crate) fn note(text: impl Display) {
-    eprintln!("{text}");
+    use std::io::Write;
+    // As above: `eprintln` would panic.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Prints an error with all its causes in one sentence.
 pub(crate) fn error(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+    note(format_args!("error: {error:#}"));
 }
 
 /// A list of steps, each with the time it took.
@@ -45,7 +47,7 @@ impl Steps {
     /// A step is done.
     pub(crate) fn done(&mut self, text: impl Display) {
         let now = Instant::now();
-        eprintln!("  \u{2713} {text:<58} {:>8}", short(now - self.last));
+        note(format_args!("  \u{2713} {text:<58} {:>8}", short(now - self.last)));
         self.last = now;
     }
 

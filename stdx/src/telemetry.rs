@@ -16,12 +16,51 @@ pub enum Format {
 /// call in one process is ignored.
 pub fn init(filter: &str, format: Format) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that nobody reads any more is lost: telling that would end the task that wrote it.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let started = match format {
         Format::Text => builder.with_ansi(false).try_init(),
         Format::Json => builder.json().try_init(),
     };
     if started.is_err() {
         tracing::debug!("logging was set up already");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read,
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    /// Set in the process that logs.
+    const CHILD: &str = "TRIREME_LOGS_INTO_A_CLOSED_PIPE";
+
+    #[test]
+    fn a_reader_of_the_log_that_has_gone_ends_no_task() {
+        if std::env::var_os(CHILD).is_some() {
+            init("info", Format::Text);
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            tracing::error!("nobody reads this");
+            return;
+        }
+        let name = "telemetry::tests::a_reader_of_the_log_that_has_gone_ends_no_task";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stderr.take());
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
     }
 }

@@ -54,15 +54,20 @@ def go_test(module, title, env, log, arguments):
 
 
 def run(options, work, oracles):
-    """Their embedded etcd first, then the tests on ours: 1 when something passes there only."""
+    """Their embedded etcd first, then the tests on ours: 1 when something passes there only.
+
+    `--on etcd-process` runs them on a real etcd as ours runs: a process of its own, with fsync.
+    """
     module, original = source(oracles / 'storage-tests-module')
     server = module / SERVER
     arguments = [*PACKAGES, *(options.rest or [])] if not any(
         a.startswith('./') for a in options.rest) else options.rest
+    stand_in, members = (HERE / 'testserver.go').read_text(), str(options.members)
     stores = {'etcd': (original, {}),
-              'trireme': ((HERE / 'testserver.go').read_text(),
-                          {'STORE_COMMAND': f'{options.binary} store',
-                           'STORE_MEMBERS': str(options.members)})}
+              'etcd-process': (stand_in, {'STORE_COMMAND': str(oracles / 'bin/etcd'),
+                                          'STORE_MEMBERS': members}),
+              'trireme': (stand_in, {'STORE_COMMAND': f'{options.binary} store',
+                                     'STORE_MEMBERS': members})}
     found = {}
     for title in options.on.split(','):
         text, env = stores[title]
