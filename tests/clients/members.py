@@ -82,9 +82,12 @@ class Members:
             self.processes[key] = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
-    def ask(self, path, body=None, at=0):
-        """Asks a member through its JSON gateway."""
+    def ask(self, path, body=None, at=0, user=None):
+        """Asks a member through its JSON gateway, as a user (name, password) or nobody."""
         request = urllib.request.Request(f'{self.client_url(at)}/v3/{path}', json.dumps(body or {}).encode())
+        if user:
+            login = {'name': user[0], 'password': user[1]}
+            request.add_header('Authorization', self.ask('auth/authenticate', login, at)['token'])
         with self.open(request, 30) as answer:
             return json.load(answer)
 

@@ -177,16 +177,17 @@ class Cluster:
         streaming = [state for role, state in states if role in ('replica', 'sync_standby', 'standby') and state == 'streaming']
         return self.primary() if len(streaming) == 2 and any(n.answers('/synchronous') for n in self.nodes.values()) else None
 
-    def store_leader(self):
-        """The number of the member that leads the store."""
+    def store_leaders(self):
+        """The numbers of the members that lead the store: one, or none for a moment."""
+        found = []
         for at in range(3):
             try:
-                status = self.members.ask('maintenance/status', at=at)
+                status = self.members.ask('maintenance/status', at=at, user=('root', 'r'))
             except OSError:
                 continue
             if status.get('leader') == status['header']['member_id']:
-                return at
-        return None
+                found.append(at)
+        return found
 
     def logs(self):
         """The ends of the nodes' logs."""
@@ -275,7 +276,8 @@ def starts(cluster, writer):
 def store_leader_dies(cluster, writer):
     """No failover, and writes go on."""
     primary, timeline = cluster.primary(), cluster.primary().says()['timeline']
-    leader, began = cluster.store_leader(), time.monotonic()
+    leader = until('the store has a leader', cluster.store_leaders)[0]
+    began = time.monotonic()
     cluster.members.kill(leader)
     while time.monotonic() < began + TTL + LOOP:
         time.sleep(1)
@@ -346,7 +348,7 @@ def run(context):
     if os.geteuid() != 0:
         raise AssertionError('needs root: PostgreSQL runs as a user of its own')
     cluster = Cluster(context)
-    passed = 0
+    passed, check = 0, starts
     try:
         cluster.members.start()
         cluster.make_users()
@@ -357,7 +359,7 @@ def run(context):
             print(f'{check.__name__:<20} {check(cluster, writer)}', flush=True)
             passed += 1
         writer.ended.set()
-    except AssertionError as error:
+    except (AssertionError, OSError, KeyError) as error:
         print(f'{check.__name__:<20} FAILED: {error}\n{cluster.logs()}\n{cluster.members.logs()}', file=sys.stdout)
     finally:
         cluster.stop()
