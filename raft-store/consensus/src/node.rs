@@ -131,6 +131,10 @@ pub async fn start_on(
     shutdown: Shutdown,
 ) -> Result<Handle, Error> {
     config.check()?;
+    let mut listeners = vec![listener];
+    for address in &config.listen_also {
+        listeners.push(listen(*address).await?);
+    }
     let (server_tls, client_tls) = load_tls(&config)?;
     let scratch = prepare_directory(&config)?;
     let (log, identity) = open_log(&config).await?;
@@ -182,8 +186,11 @@ pub async fn start_on(
     });
     let senders = view::Senders { view: view_in, leader: leader_in };
     let stop = inner.stop.clone();
-    let serving = service::listen(listener, server_tls, stop.clone(), inner.clone());
-    stdx::task::spawn("consensus-listener", serving);
+    for listener in listeners {
+        let tls = server_tls.clone();
+        let serving = service::listen(listener, tls, stop.clone(), inner.clone());
+        stdx::task::spawn("consensus-listener", serving);
+    }
     stdx::task::spawn("consensus-view", view::follow(inner.clone(), senders));
     let reading = reads::run(inner.clone(), readers);
     let guard = stop.clone();
@@ -358,8 +365,8 @@ fn identity_note(id: u64, cluster: u64) -> Vec<u8> {
 
 fn parse_identity(note: &[u8]) -> Option<(u64, u64)> {
     let (id, cluster) = note.split_first_chunk::<8>()?;
-    let cluster = cluster.first_chunk::<8>()?;
-    Some((u64::from_be_bytes(*id), u64::from_be_bytes(*cluster)))
+    let cluster = cluster.try_into().ok()?;
+    Some((u64::from_be_bytes(*id), u64::from_be_bytes(cluster)))
 }
 
 /// What happens when nothing tells that the leader is gone, and nothing of this crate's own finds

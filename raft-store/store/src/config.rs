@@ -24,6 +24,8 @@ pub const DEFAULT_CACHE_BYTES: usize = 64 << 20;
 pub const DEFAULT_AUTH_TOKEN: &str = "simple";
 /// How long an unused simple token lives when nobody says otherwise.
 pub const DEFAULT_AUTH_TOKEN_TTL: Duration = Duration::from_secs(300);
+/// Learners that a cluster may have when nobody says otherwise.
+pub const DEFAULT_MAX_LEARNERS: usize = 1;
 /// Cost of hashing a password when nobody says otherwise.
 pub const DEFAULT_BCRYPT_COST: u32 = 10;
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where to listen for other members.
     pub listen_peer: SocketAddr,
+    /// Where else.
+    pub listen_peer_also: Vec<SocketAddr>,
     /// Where other members find this one.
     pub peer_urls: Vec<String>,
     /// Certificates between members; `None` is plain text.
@@ -90,6 +94,8 @@ pub struct Config {
     pub corrupt_check_time: Option<Duration>,
     /// How often it compares what a compaction has left; `None` is never.
     pub compact_hash_check: Option<Duration>,
+    /// Learners that the cluster may have.
+    pub max_learners: usize,
     /// Bytes that must stay free on the disk; `None` is 64 MiB, or an eighth of a small disk.
     pub min_free_bytes: Option<u64>,
     /// What a test does to the log's disk.
@@ -105,6 +111,7 @@ impl Config {
             name: name.to_owned(),
             data_dir,
             listen_peer,
+            listen_peer_also: Vec::new(),
             initial: vec![(name.to_owned(), peer_urls.clone())],
             peer_urls,
             peer_tls: None,
@@ -132,6 +139,7 @@ impl Config {
             initial_corrupt_check: false,
             corrupt_check_time: None,
             compact_hash_check: None,
+            max_learners: DEFAULT_MAX_LEARNERS,
             min_free_bytes: None,
             faults: Faults::default(),
         }
@@ -176,6 +184,7 @@ impl Config {
             cluster_token: self.token.clone(),
             keep_entries: self.keep_entries,
             force_new_cluster: self.force_new_cluster,
+            listen_also: self.listen_peer_also.clone(),
             faults: self.faults.clone(),
             ..consensus::Config::new(self.id(), &self.name, dir, self.listen_peer)
         }
