@@ -131,10 +131,7 @@ pub async fn start_on(
     shutdown: Shutdown,
 ) -> Result<Handle, Error> {
     config.check()?;
-    let mut listeners = vec![listener];
-    for address in &config.listen_also {
-        listeners.push(listen(*address).await?);
-    }
+    let listeners = listeners(listener, &config).await?;
     let (server_tls, client_tls) = load_tls(&config)?;
     let scratch = prepare_directory(&config)?;
     let (log, identity) = open_log(&config).await?;
@@ -186,11 +183,7 @@ pub async fn start_on(
     });
     let senders = view::Senders { view: view_in, leader: leader_in };
     let stop = inner.stop.clone();
-    for listener in listeners {
-        let tls = server_tls.clone();
-        let serving = service::listen(listener, tls, stop.clone(), inner.clone());
-        stdx::task::spawn("consensus-listener", serving);
-    }
+    serve(listeners, server_tls.as_ref(), &inner);
     stdx::task::spawn("consensus-view", view::follow(inner.clone(), senders));
     let reading = reads::run(inner.clone(), readers);
     let guard = stop.clone();
@@ -207,6 +200,23 @@ pub async fn start_on(
     });
     tracing::info!(member = format!("{:x}", config.id), name = config.name, "consensus runs");
     Ok(Handle { inner })
+}
+
+/// The first listener and those of all other addresses.
+async fn listeners(first: TcpListener, config: &Config) -> Result<Vec<TcpListener>, Error> {
+    let mut listeners = vec![first];
+    for address in &config.listen_also {
+        listeners.push(listen(*address).await?);
+    }
+    Ok(listeners)
+}
+
+/// Answers members wherever they come.
+fn serve(listeners: Vec<TcpListener>, tls: Option<&Arc<rustls::ServerConfig>>, inner: &Arc<Inner>) {
+    for listener in listeners {
+        let serving = service::listen(listener, tls.cloned(), inner.stop.clone(), inner.clone());
+        stdx::task::spawn("consensus-listener", serving);
+    }
 }
 
 /// The log and whose it is; that of a last survivor is made its own.

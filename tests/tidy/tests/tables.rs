@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use tidy::{complain, files};
 
-/// A table: the file with the rows, its name there, the folder of the things, files there that are no things.
+/// A table: the file with the rows, its name there, the folder of the things, files there that
+/// are no things.
 struct Table {
     rows: &'static str,
     name: &'static str,
