@@ -10,7 +10,7 @@ SHARED ?= ../shared
 TRANSCRIPTS ?= $(SHARED)/transcripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dev test verify fix unit suite sim faults clients tidy clippy fmt deny transcripts bench facts docs clean release
+.PHONY: help setup build dev test verify fix unit suite sim fuzz faults clients tidy clippy fmt deny transcripts bench facts docs clean release
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ deny: ## Licences and sources of dependencies (installs cargo-deny if missing)
 	cargo deny check licenses bans sources
 unit: ## Tests without a cluster
 	cargo test --locked --workspace --exclude suite
+fuzz: ## Feed decoders what nobody has written: SECONDS each (60), TARGET=name for one of them
+	FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_TARGET=$(TARGET) cargo test --locked -p consensus -p store -p trireme \
+		--lib --bins -- --nocapture decoders_refuse
 suite: build ## The suite alone; ONLY=name for some of it
 	cargo test --locked -p suite -- --test-threads=1 $(ONLY)
 

@@ -31,7 +31,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<String>> {
     flags(&text).with_context(|| format!("config file {}", path.display()))
 }
 
-fn flags(text: &str) -> Result<Vec<String>> {
+pub(super) fn flags(text: &str) -> Result<Vec<String>> {
     let mut flags = Vec::new();
     match serde_yaml_ng::from_str(text)? {
         Value::Null => {}

@@ -1,7 +1,6 @@
 //! Flags of a store member: etcd's names, defaults and environment, and how they become settings.
 
-use anyhow::{Result, bail};
-use clap::ArgAction;
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::{Listen, Serves};
@@ -11,7 +10,11 @@ use crate::masters::members;
 
 /// Flags of a store member; names are etcd's.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Store")]
+#[command(
+    next_help_heading = "Store",
+    mut_arg("force_new_cluster", switch),
+    mut_arg("initial_corrupt_check", switch)
+)]
 pub(crate) struct StoreFlags {
     /// This member's name, unique in the cluster.
     #[arg(long, env = "ETCD_NAME", default_value = "default")]
@@ -37,9 +40,14 @@ pub(crate) struct StoreFlags {
     #[arg(long, env = "ETCD_ADVERTISE_CLIENT_URLS", value_delimiter = ',')]
     advertise_client_urls: Vec<ListenUrl>,
     /// Where other members may connect.
-    #[arg(long, env = "ETCD_LISTEN_PEER_URLS", default_value = "http://127.0.0.1:2380")]
-    listen_peer_urls: ListenUrl,
-    /// Where other members find this one; the listening URL when not given.
+    #[arg(
+        long,
+        env = "ETCD_LISTEN_PEER_URLS",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:2380"
+    )]
+    listen_peer_urls: Vec<ListenUrl>,
+    /// Where other members find this one; the listening URLs when not given.
     #[arg(long, env = "ETCD_INITIAL_ADVERTISE_PEER_URLS", value_delimiter = ',')]
     initial_advertise_peer_urls: Vec<ListenUrl>,
     /// All first members: name=peer-url,name=peer-url,…
@@ -68,6 +76,9 @@ pub(crate) struct StoreFlags {
         allow_negative_numbers = true
     )]
     quota_backend_bytes: i64,
+    /// Learners that the cluster may have.
+    #[arg(long, env = "ETCD_MAX_LEARNERS", default_value_t = store::DEFAULT_MAX_LEARNERS)]
+    max_learners: usize,
     /// Most operations in a transaction.
     #[arg(long, env = "ETCD_MAX_TXN_OPS", default_value_t = store::DEFAULT_MAX_TXN_OPS)]
     max_txn_ops: usize,
@@ -89,26 +100,10 @@ pub(crate) struct StoreFlags {
     )]
     watch_progress_notify_interval: Duration,
     /// Goes on alone with the data of a member whose cluster is lost for ever.
-    #[arg(
-        long,
-        env = "ETCD_FORCE_NEW_CLUSTER",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value_t = false
-    )]
+    #[arg(long, env = "ETCD_FORCE_NEW_CLUSTER")]
     force_new_cluster: bool,
     /// Compares all data with other members before serving anybody.
-    #[arg(
-        long,
-        env = "ETCD_INITIAL_CORRUPT_CHECK",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value_t = false
-    )]
+    #[arg(long, env = "ETCD_INITIAL_CORRUPT_CHECK")]
     initial_corrupt_check: bool,
     /// How often the leader compares all members' data; 0s is never.
     #[arg(
@@ -150,6 +145,16 @@ pub(crate) struct StoreFlags {
     log_level: Option<String>,
     #[command(flatten)]
     tls: TlsFlags,
+}
+
+/// A flag that may stand alone, or say true or false behind `=`, as Go has them.
+pub(super) fn switch(arg: clap::Arg) -> clap::Arg {
+    arg.action(clap::ArgAction::Set)
+        .value_parser(clap::value_parser!(bool))
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .default_value("false")
 }
 
 /// Features of etcd that a gate may name. Those that are no more than a way of building etcd
@@ -206,11 +211,12 @@ impl StoreFlags {
     pub(crate) fn config(&self, data_dir: PathBuf) -> Result<store::Config> {
         self.check()?;
         let data_dir = self.data_dir.clone().unwrap_or(data_dir);
-        let peer = self.listen_peer_urls.address()?;
+        let mut peers = self.listen_peer_urls.iter().map(ListenUrl::address);
+        let peer = peers.next().context("--listen-peer-urls names no address")??;
         let mut config = store::Config::new(&self.name, data_dir, peer);
+        config.listen_peer_also = peers.collect::<Result<_>>()?;
         let texts = |urls: &[ListenUrl]| urls.iter().map(ListenUrl::text).collect();
-        let listen_peer = std::slice::from_ref(&self.listen_peer_urls);
-        config.peer_urls = texts(or(&self.initial_advertise_peer_urls, listen_peer));
+        config.peer_urls = texts(or(&self.initial_advertise_peer_urls, &self.listen_peer_urls));
         config.client_urls = texts(or(&self.advertise_client_urls, &self.listen_client_urls));
         config.listen_client = self.listen()?;
         config.initial = match &self.initial_cluster {
@@ -228,6 +234,7 @@ impl StoreFlags {
         config.election = self.election_timeout.map_or(config.election, Duration::from_millis);
         config.keep_entries = self.snapshot_catchup_entries.unwrap_or(config.keep_entries);
         config.max_txn_ops = self.max_txn_ops;
+        config.max_learners = self.max_learners;
         config.max_request_bytes = self.max_request_bytes;
         config.auto_compaction =
             duration::auto_compaction(&self.auto_compaction_mode, &self.auto_compaction_retention)?;
@@ -245,8 +252,8 @@ impl StoreFlags {
             (config.client_tls, config.client_tls_limits) =
                 self.tls.client(&config.data_dir, &hosts)?;
         }
-        if self.listen_peer_urls.is_secure() {
-            let hosts: Vec<_> = self.listen_peer_urls.host().into_iter().collect();
+        if self.listen_peer_urls.iter().any(ListenUrl::is_secure) {
+            let hosts: Vec<_> = self.listen_peer_urls.iter().filter_map(ListenUrl::host).collect();
             config.peer_tls = Some(self.tls.peer(&config, &hosts)?);
         }
         Ok(config)
@@ -287,6 +294,13 @@ impl StoreFlags {
             && !levels.contains(&level)
         {
             bail!("--log-level must be one of {}, not {level:?}", levels.join(", "));
+        }
+        if self.max_learners == 0 {
+            bail!("--max-learners must be greater than 0");
+        }
+        let secure = self.listen_peer_urls.iter().filter(|url| url.is_secure()).count();
+        if secure != 0 && secure != self.listen_peer_urls.len() {
+            bail!("--listen-peer-urls must be all http or all https");
         }
         for gate in &self.feature_gates {
             let Some((name, value)) = gate.split_once('=') else {
@@ -351,6 +365,9 @@ mod tests {
             "--feature-gates=LeaseCheckpoint=true,CompactHashCheck=true",
             "--corrupt-check-time=5m",
             "--initial-corrupt-check",
+            "--auto-tls=false",
+            "--max-learners=3",
+            "--listen-peer-urls=http://127.0.0.1:4,http://127.0.0.1:5",
         ])
         .expect("flags");
         let serves: Vec<_> = config.listen_client.iter().map(|listen| listen.serves).collect();
@@ -358,6 +375,9 @@ mod tests {
         assert_eq!(config.progress_interval, Duration::from_secs(5));
         assert!(config.force_new_cluster && config.quota_bytes == -1);
         assert!(config.lease_checkpoints.is_some());
+        assert_eq!(config.max_learners, 3);
+        assert_eq!((config.listen_peer.port(), config.listen_peer_also[0].port()), (4, 5));
+        assert_eq!(config.peer_urls, ["http://127.0.0.1:4", "http://127.0.0.1:5"]);
         assert_eq!(config.corrupt_check_time, Some(Duration::from_secs(300)));
         assert_eq!(config.compact_hash_check, Some(Duration::from_secs(60)));
         assert!(config.initial_corrupt_check && plain.corrupt_check_time.is_none());

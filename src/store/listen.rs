@@ -39,7 +39,7 @@ impl FromStr for ListenUrl {
         let Some((scheme, rest)) = found else {
             bail!("URL scheme must be http, https, unix, or unixs: {text}");
         };
-        let rest = rest.trim_end_matches('/').to_owned();
+        let rest = rest.trim_end_matches(|c: char| c == '/' || c.is_whitespace()).to_owned();
         if rest.is_empty() {
             bail!("{text} names no host");
         }

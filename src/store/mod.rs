@@ -6,6 +6,8 @@ mod config_file;
 mod dump;
 pub(crate) mod duration;
 mod flags;
+#[cfg(test)]
+mod fuzz;
 mod listen;
 mod tls;
 

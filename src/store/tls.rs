@@ -1,18 +1,24 @@
 //! Flags about certificates, towards clients and towards members.
 
 use anyhow::{Context, Result, bail};
-use clap::ArgAction;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use stdx::pki::{Authority, CertSpec, Issued, write_public, write_secret};
 use stdx::tls::{ClientAuth, Limits, ServerTls, Version};
 
+use super::flags::switch;
+
 /// Name of certificates that a member makes for itself.
 const COMMON_NAME: &str = "trireme store";
 
 /// Flags about certificates; names are etcd's.
 #[derive(Debug, Clone, clap::Args)]
+#[command(
+    mut_arg("client_cert_auth", switch),
+    mut_arg("auto_tls", switch),
+    mut_arg("peer_auto_tls", switch)
+)]
 pub(crate) struct TlsFlags {
     /// Certificate towards clients.
     #[arg(long, env = "ETCD_CERT_FILE")]
@@ -24,29 +30,13 @@ pub(crate) struct TlsFlags {
     #[arg(long, env = "ETCD_TRUSTED_CA_FILE")]
     trusted_ca_file: Option<PathBuf>,
     /// Whether clients must show a certificate.
-    #[arg(
-        long,
-        env = "ETCD_CLIENT_CERT_AUTH",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value_t = false
-    )]
+    #[arg(long, env = "ETCD_CLIENT_CERT_AUTH")]
     client_cert_auth: bool,
     /// Certificates of clients that were revoked.
     #[arg(long, env = "ETCD_CLIENT_CRL_FILE")]
     client_crl_file: Option<PathBuf>,
     /// Makes a certificate towards clients at start, signed by nobody.
-    #[arg(
-        long,
-        env = "ETCD_AUTO_TLS",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value_t = false
-    )]
+    #[arg(long, env = "ETCD_AUTO_TLS")]
     auto_tls: bool,
     /// Cipher suites towards clients, by their names; all good ones when not given.
     #[arg(long, env = "ETCD_CIPHER_SUITES", value_delimiter = ',')]
@@ -68,15 +58,7 @@ pub(crate) struct TlsFlags {
     peer_trusted_ca_file: Option<PathBuf>,
     /// Encrypts between members with certificates made at start; whoever knows
     /// --initial-cluster-token can make one too.
-    #[arg(
-        long,
-        env = "ETCD_PEER_AUTO_TLS",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value_t = false
-    )]
+    #[arg(long, env = "ETCD_PEER_AUTO_TLS")]
     peer_auto_tls: bool,
 }
 

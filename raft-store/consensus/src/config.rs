@@ -23,6 +23,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where to listen for other members.
     pub listen_peer: SocketAddr,
+    /// Where else.
+    pub listen_also: Vec<SocketAddr>,
     /// Where other members find this one.
     pub peer_urls: Vec<String>,
     /// Members that form a new cluster, or those a joining member can talk to (itself included).
@@ -59,6 +61,7 @@ impl Config {
             name: name.to_owned(),
             data_dir,
             listen_peer,
+            listen_also: Vec::new(),
             peer_urls: Vec::new(),
             initial: Vec::new(),
             state: Initial::New,

@@ -179,8 +179,8 @@ impl Inner {
         let mut better = 0;
         for (id, answer) in answers {
             let Ok(answer) = answer else { continue };
+            let Ok(theirs) = wire::to_position(answer.last_log) else { continue };
             agreed += usize::from(answer.granted);
-            let theirs = answer.last_log.map(wire::to_log_id);
             let longer = theirs > last_log || (theirs == last_log && id < self.id);
             better += usize::from(longer);
         }

@@ -18,6 +18,8 @@ mod detector;
 mod error;
 mod faults;
 mod forward;
+#[cfg(test)]
+mod fuzz;
 mod handle;
 mod log;
 mod machine;

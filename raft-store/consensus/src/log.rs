@@ -11,6 +11,8 @@
 mod acknowledged;
 mod committed;
 mod disk;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod meter;
 mod tail;
 #[cfg(test)]

@@ -133,6 +133,7 @@ pub async fn start_on<L: Accept>(
     shutdown: Shutdown,
 ) -> Result<Handle, Error> {
     config.check()?;
+    let more = more_listeners(&config).await?;
     let (server_tls, client_tls) = load_tls(&config)?;
     let scratch = prepare_directory(&config)?;
     let (log, identity) = open_log(&config).await?;
@@ -186,8 +187,8 @@ pub async fn start_on<L: Accept>(
     });
     let senders = view::Senders { view: view_in, leader: leader_in };
     let stop = inner.stop.clone();
-    let serving = service::listen(listener, server_tls, stop.clone(), inner.clone());
-    stdx::task::spawn("consensus-listener", serving);
+    serve(listener, server_tls.as_ref(), &inner);
+    more.into_iter().for_each(|listener| serve(listener, server_tls.as_ref(), &inner));
     stdx::task::spawn("consensus-view", view::follow(inner.clone(), senders));
     let reading = reads::run(inner.clone(), readers);
     let guard = stop.clone();
@@ -214,6 +215,21 @@ fn spawn_watchful(inner: &Arc<Inner>) {
     stdx::task::spawn("consensus-first-election", async move {
         alone.hasten_first_election().await;
     });
+}
+
+/// The listeners of all addresses but the first.
+async fn more_listeners(config: &Config) -> Result<Vec<TcpListener>, Error> {
+    let mut listeners = Vec::new();
+    for address in &config.listen_also {
+        listeners.push(listen(*address).await?);
+    }
+    Ok(listeners)
+}
+
+/// Answers members that come to one address.
+fn serve<L: Accept>(listener: L, tls: Option<&Arc<rustls::ServerConfig>>, inner: &Arc<Inner>) {
+    let serving = service::listen(listener, tls.cloned(), inner.stop.clone(), inner.clone());
+    stdx::task::spawn("consensus-listener", serving);
 }
 
 /// The log and whose it is; that of a last survivor is made its own.
@@ -375,8 +391,8 @@ fn identity_note(id: u64, cluster: u64) -> Vec<u8> {
 
 fn parse_identity(note: &[u8]) -> Option<(u64, u64)> {
     let (id, cluster) = note.split_first_chunk::<8>()?;
-    let cluster = cluster.first_chunk::<8>()?;
-    Some((u64::from_be_bytes(*id), u64::from_be_bytes(*cluster)))
+    let cluster = cluster.try_into().ok()?;
+    Some((u64::from_be_bytes(*id), u64::from_be_bytes(cluster)))
 }
 
 /// What happens when nothing tells that the leader is gone, and nothing of this crate's own finds

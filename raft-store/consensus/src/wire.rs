@@ -17,8 +17,17 @@ pub(crate) fn log_id(log: &LogId) -> pb::LogId {
     pb::LogId { term: log.leader_id.term, index: log.index }
 }
 
-pub(crate) fn to_log_id(log: pb::LogId) -> LogId {
-    LogId::new_term_index(log.term, log.index)
+/// A position, behind which there must be room for another.
+pub(crate) fn to_log_id(log: pb::LogId) -> Result<LogId, io::Error> {
+    match log.index {
+        u64::MAX => Err(invalid("a log position behind which nothing can come")),
+        index => Ok(LogId::new_term_index(log.term, index)),
+    }
+}
+
+/// The same for one that may be before all.
+pub(crate) fn to_position(log: Option<pb::LogId>) -> Result<Option<LogId>, io::Error> {
+    log.map(to_log_id).transpose()
 }
 
 pub(crate) fn vote(vote: &Vote) -> pb::Vote {
@@ -83,7 +92,8 @@ pub(crate) fn to_entry(entry: pb::Entry) -> Result<RaftEntry, io::Error> {
             RaftPayload::Membership(to_membership(members)?)
         }
     };
-    Ok(RaftEntry { log_id: LogId::new_term_index(entry.term, entry.index), payload })
+    let log_id = to_log_id(pb::LogId { term: entry.term, index: entry.index })?;
+    Ok(RaftEntry { log_id, payload })
 }
 
 pub(crate) fn append_request(request: AppendEntriesRequest<TypeConfig>) -> pb::AppendRequest {
@@ -101,8 +111,8 @@ pub(crate) fn to_append_request(
 ) -> Result<AppendEntriesRequest<TypeConfig>, io::Error> {
     Ok(AppendEntriesRequest {
         vote: to_vote(request.vote)?,
-        prev_log_id: request.prev.map(to_log_id),
-        leader_commit: request.commit.map(to_log_id),
+        prev_log_id: to_position(request.prev)?,
+        leader_commit: to_position(request.commit)?,
         entries: request.entries.into_iter().map(to_entry).collect::<Result<_, _>>()?,
     })
 }
@@ -131,10 +141,10 @@ pub(crate) fn to_append_response(
 ) -> Result<StreamAppendResult<TypeConfig>, io::Error> {
     use pb::append_response::Outcome;
     Ok(match response.outcome() {
-        Outcome::Matched => Ok(response.log.map(to_log_id)),
+        Outcome::Matched => Ok(to_position(response.log)?),
         Outcome::Conflict => {
             let at = response.log.ok_or_else(|| invalid("a conflict without a position"))?;
-            Err(StreamAppendError::Conflict(to_log_id(at)))
+            Err(StreamAppendError::Conflict(to_log_id(at)?))
         }
         Outcome::HigherVote => Err(StreamAppendError::HigherVote(to_vote(response.vote)?)),
     })
@@ -152,7 +162,7 @@ pub(crate) fn vote_request(request: &VoteRequest<TypeConfig>, pre: bool) -> pb::
 pub(crate) fn to_vote_request(
     request: pb::VoteRequest,
 ) -> Result<VoteRequest<TypeConfig>, io::Error> {
-    let last_log = request.last_log.map(to_log_id);
+    let last_log = to_position(request.last_log)?;
     let mut wanted = VoteRequest::new(to_vote(request.vote)?, last_log);
     wanted.leadership_transfer = request.transfer;
     Ok(wanted)
@@ -169,7 +179,7 @@ pub(crate) fn vote_response(response: &VoteResponse<TypeConfig>) -> pb::VoteResp
 pub(crate) fn to_vote_response(
     response: pb::VoteResponse,
 ) -> Result<VoteResponse<TypeConfig>, io::Error> {
-    let last_log = response.last_log.map(to_log_id);
+    let last_log = to_position(response.last_log)?;
     Ok(VoteResponse::new(to_vote(response.vote)?, last_log, response.granted))
 }
 
@@ -191,8 +201,8 @@ pub(crate) fn to_snapshot_meta(state: pb::AppliedState) -> Result<SnapshotMeta, 
         None => Membership::default(),
     };
     Ok(SnapshotMeta {
-        last_log_id: state.applied.map(to_log_id),
-        last_membership: StoredMembership::new(state.membership_log.map(to_log_id), members),
+        last_log_id: to_position(state.applied)?,
+        last_membership: StoredMembership::new(to_position(state.membership_log)?, members),
     })
 }
 

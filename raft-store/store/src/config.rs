@@ -26,6 +26,8 @@ const ETCD_ELECTION: Duration = Duration::from_secs(1);
 pub const DEFAULT_AUTH_TOKEN: &str = "simple";
 /// How long an unused simple token lives when nobody says otherwise.
 pub const DEFAULT_AUTH_TOKEN_TTL: Duration = Duration::from_secs(300);
+/// Learners that a cluster may have when nobody says otherwise.
+pub const DEFAULT_MAX_LEARNERS: usize = 1;
 /// Cost of hashing a password when nobody says otherwise.
 pub const DEFAULT_BCRYPT_COST: u32 = 10;
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where to listen for other members.
     pub listen_peer: SocketAddr,
+    /// Where else.
+    pub listen_peer_also: Vec<SocketAddr>,
     /// Where other members find this one.
     pub peer_urls: Vec<String>,
     /// Certificates between members; `None` is plain text.
@@ -92,6 +96,8 @@ pub struct Config {
     pub corrupt_check_time: Option<Duration>,
     /// How often it compares what a compaction has left; `None` is never.
     pub compact_hash_check: Option<Duration>,
+    /// Learners that the cluster may have.
+    pub max_learners: usize,
     /// Bytes that must stay free on the disk; `None` is 64 MiB, or an eighth of a small disk.
     pub min_free_bytes: Option<u64>,
     /// Room on a full disk; made at the start.
@@ -111,6 +117,7 @@ impl Config {
             name: name.to_owned(),
             data_dir,
             listen_peer,
+            listen_peer_also: Vec::new(),
             initial: vec![(name.to_owned(), peer_urls.clone())],
             peer_urls,
             peer_tls: None,
@@ -138,6 +145,7 @@ impl Config {
             initial_corrupt_check: false,
             corrupt_check_time: None,
             compact_hash_check: None,
+            max_learners: DEFAULT_MAX_LEARNERS,
             min_free_bytes: None,
             reserve: Reserve::default(),
             faults: Faults::default(),
@@ -188,6 +196,7 @@ impl Config {
             keep_entries: self.keep_entries,
             force_new_cluster: self.force_new_cluster,
             reserve: self.reserve.clone(),
+            listen_also: self.listen_peer_also.clone(),
             faults: self.faults.clone(),
             world: self.world.clone(),
             ..consensus::Config::new(self.id(), &self.name, dir, self.listen_peer)

@@ -22,9 +22,7 @@ use crate::{Error, gateway::message};
 /// {"index":9,"term":3,"members":[{"id":"8e9e","learner":false,"name":"m1","peerURLs":["…"]}]}
 /// ```
 pub fn dump_log(data_dir: &Path, out: &mut impl Write) -> Result<u64, Error> {
-    let pool = DescriptorPool::decode(proto::DESCRIPTORS).expect("the build has made them");
-    let kind = pool.get_message_by_name("etcdserverpb.InternalRaftRequest");
-    let kind = kind.expect("it is one of ours");
+    let kind = kind();
     let mut lines = 0;
     let each = |entry: Entry| {
         lines += 1;
@@ -39,7 +37,14 @@ pub fn dump_log(data_dir: &Path, out: &mut impl Write) -> Result<u64, Error> {
     }
 }
 
-fn line(kind: &MessageDescriptor, entry: Entry, out: &mut impl Write) -> io::Result<()> {
+/// What a log entry holds.
+pub(crate) fn kind() -> MessageDescriptor {
+    let pool = DescriptorPool::decode(proto::DESCRIPTORS).expect("the build has made them");
+    let kind = pool.get_message_by_name("etcdserverpb.InternalRaftRequest");
+    kind.expect("it is one of ours")
+}
+
+pub(crate) fn line(kind: &MessageDescriptor, entry: Entry, out: &mut impl Write) -> io::Result<()> {
     let Entry { index, term, payload } = entry;
     write!(out, "{{\"index\":{index},\"term\":{term},")?;
     match payload {

@@ -25,6 +25,8 @@ mod corrupt;
 mod dump;
 mod error;
 mod export;
+#[cfg(test)]
+mod fuzz;
 mod gateway;
 mod grpc;
 mod handle;
@@ -47,8 +49,8 @@ pub use auth::AuthError;
 pub use auto_compaction::AutoCompaction;
 pub use config::{
     Config, DEFAULT_AUTH_TOKEN, DEFAULT_AUTH_TOKEN_TTL, DEFAULT_BCRYPT_COST, DEFAULT_CACHE_BYTES,
-    DEFAULT_MAX_REQUEST_BYTES, DEFAULT_MAX_TXN_OPS, DEFAULT_PROGRESS_INTERVAL, DEFAULT_QUOTA_BYTES,
-    DEFAULT_RING_BYTES,
+    DEFAULT_MAX_LEARNERS, DEFAULT_MAX_REQUEST_BYTES, DEFAULT_MAX_TXN_OPS,
+    DEFAULT_PROGRESS_INTERVAL, DEFAULT_QUOTA_BYTES, DEFAULT_RING_BYTES,
 };
 pub use consensus::{Faults, Initial, Member, PeerTls, Role, Status};
 pub use dump::dump_log;

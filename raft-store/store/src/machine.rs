@@ -21,6 +21,7 @@ use crate::{
     Config, Error, WatchSpec, Watcher,
     apply::{self, Effects, Incoming},
     auth::{TokenChange, Tokens},
+    hash,
     lease::Lessor,
     propose::{Applied, Pending, Waiter, answer},
     state::{
@@ -45,8 +46,8 @@ pub(crate) struct Machine {
     cache_bytes: usize,
     /// Term of the last applied entry.
     pub(crate) term: watch::Sender<u64>,
-    /// The compacted revision, for the sweeper.
-    compacted: watch::Sender<i64>,
+    /// The last compaction, for the sweeper.
+    compacted: watch::Sender<Compaction>,
     /// The revision up to which the disk is swept.
     swept: watch::Sender<i64>,
     /// Whether the state is known to be no copy of the others'.
@@ -61,7 +62,7 @@ impl Machine {
         let root = config.data_dir.join("store");
         let state = State::open(&root, config.cache_bytes, &config.reserve)?;
         let hub = Arc::new(Hub::new(state.revision(), config.ring_bytes));
-        let compacted = watch::Sender::new(state.compacted());
+        let compacted = watch::Sender::new(Compaction { to: state.compacted(), from: None });
         let swept = watch::Sender::new(state.swept());
         if state.auth.read().is_enabled() {
             tokens.follow(vec![TokenChange::Enabled]);
@@ -117,9 +118,13 @@ impl Machine {
     pub(crate) async fn sweep(self: Arc<Self>) {
         let mut wanted = self.compacted.subscribe();
         loop {
-            let revision = *wanted.borrow_and_update();
+            let Compaction { to: revision, from } = *wanted.borrow_and_update();
             let state = self.cell.load();
             if revision > state.swept() {
+                // Only when all that the last one left is still there.
+                if let Some(from) = from.filter(|from| *from == state.swept()) {
+                    hash_first(state.clone(), revision, from).await;
+                }
                 match sweep::sweep(&state, revision).await {
                     Ok(()) => tracing::debug!(revision, "compacted on disk"),
                     Err(error) => tracing::warn!(%error, revision, "not compacted on disk"),
@@ -160,6 +165,26 @@ impl Machine {
     }
 }
 
+/// A compaction that has to reach the disk.
+#[derive(Debug, Clone, Copy)]
+struct Compaction {
+    /// Its revision.
+    to: i64,
+    /// That of the one before; `None` when that is not known.
+    from: Option<i64>,
+}
+
+/// Hashes what a compaction is about to remove.
+async fn hash_first(state: Arc<State>, revision: i64, before: i64) {
+    let hashing =
+        tokio::task::spawn_blocking(move || hash::hash_compacted(&state, revision, before));
+    match hashing.await {
+        Ok(Ok(hash)) => tracing::debug!(?hash, "hashed before a compaction"),
+        Ok(Err(error)) => tracing::warn!(%error, revision, "not hashed before a compaction"),
+        Err(panic) => tracing::warn!(%panic, revision, "not hashed before a compaction"),
+    }
+}
+
 /// What is to be done once a group is written.
 #[derive(Default)]
 struct Done {
@@ -192,7 +217,7 @@ impl StateMachine for Machine {
             state.digest.lock().end(entry.index);
         }
         state.digest.lock().save(&mut writer.batch);
-        let compacted = writer.compacted();
+        let compaction = Compaction { to: writer.compacted(), from: writer.compacted_before() };
         let batches = writer.commit(&meta)?;
         self.hub.publish(batches);
         self.lessor.follow(&done.effects.leases);
@@ -201,7 +226,13 @@ impl StateMachine for Machine {
             answer(waiter, result);
         }
         self.term.send_if_modified(|old| std::mem::replace(old, term) != term);
-        self.compacted.send_if_modified(|old| std::mem::replace(old, compacted) != compacted);
+        self.compacted.send_if_modified(|old| {
+            let is_new = old.to != compaction.to;
+            if is_new {
+                *old = compaction;
+            }
+            is_new
+        });
         Ok(())
     }
 
@@ -242,7 +273,7 @@ impl StateMachine for Machine {
         self.hub.reset(revision);
         // What waited here may have been decided by an entry that was skipped.
         self.pending.fail_all(&Error::Timeout);
-        self.compacted.send_replace(compacted);
+        self.compacted.send_replace(Compaction { to: compacted, from: None });
         Ok(())
     }
 }

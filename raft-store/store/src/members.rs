@@ -7,12 +7,10 @@ use proto::{
     membershippb::{Attributes, ClusterMemberAttrSetRequest},
 };
 
-use crate::{Error, node::Inner};
+use crate::{Error, metrics, node::Inner};
 
 /// Pause before a member says again who it is.
 const RETRY: Duration = Duration::from_millis(200);
-/// Learners that a cluster may have.
-const MAX_LEARNERS: usize = 1;
 
 impl Inner {
     /// All members, as this one knows them.
@@ -39,7 +37,8 @@ impl Inner {
         urls: Vec<String>,
         learner: bool,
     ) -> Result<Member, Error> {
-        if learner && self.members().iter().filter(|m| m.is_learner).count() >= MAX_LEARNERS {
+        let learners = || self.members().iter().filter(|member| member.is_learner).count();
+        if learner && learners() >= self.config.max_learners {
             return Err(Error::TooManyLearners);
         }
         let id = consensus::member_id(&urls, &self.config.token);
@@ -60,6 +59,7 @@ impl Inner {
 
     pub(crate) async fn member_promote(&self, id: u64) -> Result<(), Error> {
         self.consensus.promote(id).await?;
+        metrics::count_one(&self.metrics.promoted);
         self.wait_read().await
     }
 

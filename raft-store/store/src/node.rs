@@ -12,7 +12,7 @@ use crate::{
     auth::{Caller, Passwords, Tokens},
     lease,
     machine::Machine,
-    metrics::Metrics,
+    metrics::{self, Metrics},
     quota::{self, Size},
     state::Cell,
 };
@@ -157,7 +157,8 @@ impl Inner {
 
     /// Waits until everything that was committed before is applied here.
     pub(crate) async fn wait_read(&self) -> Result<(), Error> {
-        let index = self.consensus.read_index().await?;
+        let index = self.consensus.read_index().await;
+        let index = index.inspect_err(|_| metrics::count_one(&self.metrics.reads_failed))?;
         let applied = self.consensus.wait_applied(index);
         match tokio::time::timeout(consensus::PROPOSE_TIMEOUT, applied).await {
             Ok(applied) => Ok(applied?),

@@ -15,7 +15,7 @@ use proto::etcdserverpb::{
 };
 use tokio::sync::oneshot;
 
-use crate::{Error, auth::Identity, node::Inner};
+use crate::{Error, auth::Identity, metrics, node::Inner};
 
 /// Proposals of one member that may wait for their answers.
 const MAX_PENDING: usize = 10_000;
@@ -151,7 +151,10 @@ impl Inner {
                 Err(error) => {
                     return match answered.try_recv() {
                         Ok(answer) => answer,
-                        Err(_) => Err(error.into()),
+                        Err(_) => {
+                            metrics::count_one(&self.metrics.proposals_failed);
+                            Err(error.into())
+                        }
                     };
                 }
             }

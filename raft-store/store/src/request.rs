@@ -13,6 +13,9 @@ use crate::Error;
 
 /// Bytes that a write costs beside its key and value.
 const WRITE_COST: usize = 256;
+/// Transactions within each other. Protobuf's decoder gives up a hundred messages down, and a
+/// transaction with its operation is two; within a log entry it lies one deeper than as it came.
+const DEPTH: usize = 48;
 
 /// What a request may be at most.
 #[derive(Debug, Clone, Copy)]
@@ -48,17 +51,17 @@ pub(crate) fn check_delete(request: &DeleteRangeRequest) -> Result<(), Error> {
 }
 
 pub(crate) fn check_txn(request: &TxnRequest, limits: Limits) -> Result<(), Error> {
-    check_operations(request, limits.txn_ops)?;
+    check_operations(request, limits.txn_ops, DEPTH)?;
     for branch in [&request.success, &request.failure] {
         Writes::default().add_branch(branch)?;
     }
     Ok(())
 }
 
-fn check_operations(request: &TxnRequest, limit: usize) -> Result<(), Error> {
+fn check_operations(request: &TxnRequest, limit: usize, depth: usize) -> Result<(), Error> {
     let lengths = [request.compare.len(), request.success.len(), request.failure.len()];
     let most = lengths.into_iter().max().unwrap_or(0);
-    if most > limit {
+    if most > limit || depth == 0 {
         return Err(Error::TooManyOps);
     }
     if request.compare.iter().any(|compare: &Compare| compare.key.is_empty()) {
@@ -69,7 +72,9 @@ fn check_operations(request: &TxnRequest, limit: usize) -> Result<(), Error> {
             Some(Request::RequestRange(range)) => check_range(range)?,
             Some(Request::RequestPut(put)) => check_put(put)?,
             Some(Request::RequestDeleteRange(delete)) => check_delete(delete)?,
-            Some(Request::RequestTxn(nested)) => check_operations(nested, limit - most)?,
+            Some(Request::RequestTxn(nested)) => {
+                check_operations(nested, limit - most, depth - 1)?;
+            }
             None => return Err(Error::KeyNotFound),
         }
     }

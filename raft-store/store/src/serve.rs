@@ -176,8 +176,13 @@ impl Site {
     }
 
     async fn call(self, peer: PeerInfo, mut request: Request<Incoming>) -> Response<Body> {
-        let counted = self.handle.inner.metrics.grpc.start(request.uri().path());
+        let grpc = &self.handle.inner.metrics.grpc;
+        let counted = grpc.start(request.uri().path(), request.headers());
         request.extensions_mut().insert(peer);
+        let request = match &counted {
+            Some(call) => call.watch(request),
+            None => request.map(tonic::body::Body::new),
+        };
         let response = match self.routes.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},

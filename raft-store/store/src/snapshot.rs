@@ -137,8 +137,10 @@ async fn make(restore: Restore) -> Result<(), Error> {
     config.peer_urls.clone_from(&restore.peer_urls);
     config.initial.clone_from(&restore.initial);
     config.token.clone_from(&restore.token);
-    let reading = restore.clone();
-    blocking(move || check_sum(&reading)).await?;
+    if !restore.skip_hash_check {
+        let file = restore.file.clone();
+        blocking(move || check_sum(&file)).await?;
+    }
     let applied = consensus::seed(&config.consensus()).await?;
     blocking(move || {
         let write = || {
@@ -187,12 +189,9 @@ fn check_members(restore: &Restore) -> Result<(), Error> {
 }
 
 /// Compares the file with the sum behind it.
-fn check_sum(restore: &Restore) -> Result<(), Error> {
-    if restore.skip_hash_check {
-        return Ok(());
-    }
+pub(crate) fn check_sum(file: &Path) -> Result<(), Error> {
     let read = || {
-        let mut file = File::open(&restore.file)?;
+        let mut file = File::open(file)?;
         let length = file.metadata()?.len();
         if sum_length(length) == 0 {
             return Ok(Err("snapshot missing hash but --skip-hash-check=false".to_owned()));
@@ -214,7 +213,7 @@ fn check_sum(restore: &Restore) -> Result<(), Error> {
     match read() {
         Ok(Ok(())) => Ok(()),
         Ok(Err(text)) => Err(Error::Start(text)),
-        Err(error) => Err(failed(format!("snapshot {}", restore.file.display()), &error)),
+        Err(error) => Err(failed(format!("snapshot {}", file.display()), &error)),
     }
 }
 

@@ -9,6 +9,7 @@ use tidy::{complain, root};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("stdx", &[]),
     ("base2histogram", &[]),
+    ("fuzz", &[]),
     ("proto", &["stdx"]),
     ("consensus", &["stdx", "proto"]),
     ("store", &["stdx", "proto", "consensus"]),

@@ -38,6 +38,24 @@ const TABLES: &[Table] = &[
         folder: "tests/simulation/src/invariants",
         other: &["mod"],
     },
+    Table {
+        name: "TARGETS",
+        rows: "raft-store/consensus/src/fuzz/mod.rs",
+        folder: "raft-store/consensus/src/fuzz",
+        other: &["mod"],
+    },
+    Table {
+        name: "TARGETS",
+        rows: "raft-store/store/src/fuzz/mod.rs",
+        folder: "raft-store/store/src/fuzz",
+        other: &["mod"],
+    },
+    Table {
+        name: "TARGETS",
+        rows: "src/store/fuzz/mod.rs",
+        folder: "src/store/fuzz",
+        other: &["mod"],
+    },
 ];
 
 #[test]

@@ -159,7 +159,7 @@ impl Disk {
         match self.note(name)? {
             None => Ok(None),
             Some(bytes) => match <[u8; 16]>::try_from(bytes) {
-                Ok(bytes) => Ok(Some(from_bytes(&bytes))),
+                Ok(bytes) => from_bytes(&bytes).map(Some),
                 Err(_) => Err(wire::invalid("a log position of the wrong length")),
             },
         }
@@ -304,11 +304,12 @@ fn to_bytes(log: &LogId) -> [u8; 16] {
     bytes
 }
 
-fn from_bytes(bytes: &[u8; 16]) -> LogId {
+fn from_bytes(bytes: &[u8; 16]) -> io::Result<LogId> {
     let (mut term, mut index) = ([0; 8], [0; 8]);
     term.copy_from_slice(&bytes[..8]);
     index.copy_from_slice(&bytes[8..]);
-    LogId::new_term_index(u64::from_be_bytes(term), u64::from_be_bytes(index))
+    let (term, index) = (u64::from_be_bytes(term), u64::from_be_bytes(index));
+    wire::to_log_id(pb::LogId { term, index })
 }
 
 fn decode(value: &[u8]) -> io::Result<RaftEntry> {

@@ -105,7 +105,7 @@ async fn within<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
 }
 
 /// The host and port of a peer URL.
-fn host_port(url: &str) -> io::Result<(String, u16)> {
+pub(crate) fn host_port(url: &str) -> io::Result<(String, u16)> {
     let uri: http::Uri =
         url.parse().map_err(|error| invalid(&format!("peer URL {url}: {error}")))?;
     let host = uri.host().ok_or_else(|| invalid(&format!("peer URL {url} has no host")))?;

@@ -141,7 +141,7 @@ impl pb::peer_server::Peer for Service {
         self.check(&request)?;
         let request = request.into_inner();
         let from = wire::to_vote(request.from).map_err(|e| bad(&e))?;
-        let last_log = request.last_log.map(wire::to_log_id);
+        let last_log = wire::to_position(request.last_log).map_err(|e| bad(&e))?;
         let request = TransferLeaderRequest::new(from, request.to, last_log);
         let answer = self.inner.raft.handle_transfer_leader(request).await;
         let error = match answer {

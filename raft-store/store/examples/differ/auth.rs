@@ -20,6 +20,7 @@ use proto::{
 use tonic::{Request as Call, Status, service::Interceptor};
 
 use crate::{
+    others::{self, Others},
     random::Generator,
     servers::{Link, Token},
 };
@@ -50,6 +51,7 @@ pub(crate) enum Request {
     MemberStatus,
     Alarms,
     HashAll,
+    Other(others::Request),
 }
 
 /// Who a request is from.
@@ -139,6 +141,9 @@ impl Generator {
 
     /// The next request of auth.
     pub(crate) fn auth_request(&mut self) -> Request {
+        if self.chance(20) {
+            return Request::Other(self.other_request());
+        }
         match self.below(100) {
             0..=2 => Request::Enable,
             3 => Request::Disable,
@@ -208,6 +213,7 @@ pub(crate) struct Auth {
     lease: LeaseClient<Link>,
     maintenance: MaintenanceClient<Link>,
     watch: WatchClient<Link>,
+    others: Others,
     token: Token,
     tokens: BTreeMap<String, String>,
 }
@@ -220,6 +226,7 @@ impl Auth {
             lease: LeaseClient::new(link.clone()),
             maintenance: MaintenanceClient::new(link.clone()),
             watch: WatchClient::new(link.clone()),
+            others: Others::new(link),
             token,
             tokens: BTreeMap::new(),
         }
@@ -285,6 +292,7 @@ impl Auth {
                 self.maintenance.hash(HashRequest {}).await?;
                 "a hash".to_owned()
             }
+            Request::Other(request) => self.others.ask(request).await?,
             request => self.manage(request).await?,
         })
     }

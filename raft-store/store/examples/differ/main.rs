@@ -3,6 +3,7 @@
 //! and roles too, and the requests are those of random users.
 
 mod auth;
+mod others;
 mod random;
 mod servers;
 

@@ -40,7 +40,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = File::create(path)?;
         let mut out = Counted { inner: BufWriter::with_capacity(1 << 20, file), bytes: 0 };
         out.write(&[0; PAGE * FIRST_PAGE as usize])?;
@@ -48,7 +48,7 @@ impl Database {
     }
 
     /// Begins a bucket; names come in order.
-    pub(super) fn bucket(&mut self, name: &str) -> io::Result<Bucket<'_>> {
+    pub(crate) fn bucket(&mut self, name: &str) -> io::Result<Bucket<'_>> {
         Ok(Bucket { database: self, name: name.into(), leaf: Leaf::default(), pages: Vec::new() })
     }
 
@@ -64,7 +64,7 @@ impl Database {
     }
 
     /// Writes the bucket of buckets and the pages that lead to it.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         let buckets = std::mem::take(&mut self.buckets);
         let mut leaf = Leaf::default();
         for (name, root) in buckets {
@@ -88,7 +88,7 @@ impl Database {
 }
 
 /// A bucket being written.
-pub(super) struct Bucket<'a> {
+pub(crate) struct Bucket<'a> {
     database: &'a mut Database,
     name: Vec<u8>,
     leaf: Leaf,
@@ -98,7 +98,7 @@ pub(super) struct Bucket<'a> {
 
 impl Bucket<'_> {
     /// Adds a value; keys come in order.
-    pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         let grown = self.leaf.bytes() + HEADER + key.len() + value.len();
         if !self.leaf.elements.is_empty() && HEADER + grown > PAGE {
             self.close_leaf()?;
@@ -115,7 +115,7 @@ impl Bucket<'_> {
     }
 
     /// Ends the bucket.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         if !self.leaf.elements.is_empty() || self.pages.is_empty() {
             self.close_leaf()?;
         }
@@ -228,7 +228,7 @@ fn meta(root: u64, pages: u64, transaction: u64) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325;
     for byte in bytes {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);

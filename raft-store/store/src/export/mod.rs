@@ -1,7 +1,7 @@
 //! The state as a file that etcd's tools read: a bbolt database with etcd's buckets.
 
 mod auth;
-mod bbolt;
+pub(crate) mod bbolt;
 pub(crate) mod import;
 pub(crate) mod reader;
 

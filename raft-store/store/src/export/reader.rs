@@ -143,6 +143,8 @@ impl Reader {
             Root::Page(id) => *id,
         };
         let mut seen = HashSet::new();
+        // Pages of all trees together are at most those of the file: longer ones overlap.
+        let mut read = 0;
         // Branches on the way down, and which child of each comes next.
         let mut path: Vec<(Page, usize)> = Vec::new();
         let mut next = Some(id);
@@ -152,6 +154,10 @@ impl Reader {
                     return Err(invalid("a page of the database is used twice"));
                 }
                 let page = self.page(id)?;
+                read += (page.bytes.len() / self.page_size) as u64;
+                if read > self.pages {
+                    return Err(invalid("pages of the database overlap"));
+                }
                 match page.flags {
                     LEAF => leaf(&page)?,
                     BRANCH if path.len() < DEPTH => path.push((page, 0)),
@@ -324,6 +330,31 @@ mod tests {
         assert_eq!(all.len(), 20_001);
         assert_eq!(all[1000], (b"a".to_vec(), b"key 00001000".to_vec(), 10_000));
         assert_eq!(all[20_000], (b"c".to_vec(), b"only".to_vec(), 0));
+    }
+
+    #[test]
+    fn pages_that_overlap_are_refused() {
+        let path = database("overlap", |database| {
+            let mut bucket = database.bucket("key").unwrap();
+            for at in 0..2000u32 {
+                bucket.put(&at.to_be_bytes(), b"some value").unwrap();
+            }
+            bucket.finish().unwrap();
+        });
+        let mut bytes = fs::read(&path).unwrap();
+        let pages = bytes.len() / 4096;
+        for id in 3..pages {
+            let page = &mut bytes[id * 4096..];
+            if page[8] == 2 {
+                // A leaf that reaches to the end.
+                let rest = u32::try_from(pages - id - 1).unwrap();
+                page[12..16].copy_from_slice(&rest.to_le_bytes());
+            }
+        }
+        fs::write(&path, &bytes).unwrap();
+        let error = read(&path).unwrap_err();
+        fs::remove_file(path).unwrap();
+        assert_eq!(error.to_string(), "pages of the database overlap");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::{convert::Infallible, pin::Pin};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body as _, Frame};
 use prost_reflect::MethodDescriptor;
 use stdx::serve::{Body, BoxError, PeerInfo};
 use tokio::sync::{mpsc, oneshot};
@@ -31,7 +31,11 @@ pub(super) struct Call {
 
 impl Call {
     /// One message for one message.
-    pub(super) async fn unary(self, body: Incoming) -> Result<Response<Body>, Status> {
+    pub(super) async fn unary<B>(self, body: B) -> Result<Response<Body>, Status>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         let request = self.whole(body).await?;
         let mut answers = self.make(Full::new(request)).await?;
         let Some(message) = answers.next().await? else {
@@ -43,7 +47,11 @@ impl Call {
     }
 
     /// Messages for one message or for several.
-    pub(super) async fn stream(self, body: Incoming) -> Result<Response<Body>, Status> {
+    pub(super) async fn stream<B>(self, body: B) -> Result<Response<Body>, Status>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         let (unreadable, unreadable_out) = oneshot::channel();
         let answers = if self.method.is_client_streaming() {
             let (out, requests) = mpsc::channel(QUEUE);
@@ -75,7 +83,11 @@ impl Call {
     }
 
     /// The whole request as a frame.
-    async fn whole(&self, body: Incoming) -> Result<Bytes, Status> {
+    async fn whole<B>(&self, body: B) -> Result<Bytes, Status>
+    where
+        B: hyper::body::Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
         let body = Limited::new(body, self.limit).collect().await.map_err(|error| {
             let text = format!("the request cannot be read: {error}");
             Status::new(Code::InvalidArgument, text)
@@ -183,26 +195,25 @@ fn data(bytes: Bytes) -> Result<Frame<Bytes>, Infallible> {
 }
 
 /// Turns objects of a request into messages as they come.
-async fn pump(
+async fn pump<B: hyper::body::Body<Data = Bytes> + Unpin>(
     kind: prost_reflect::MessageDescriptor,
-    mut body: Incoming,
+    mut body: B,
     limit: usize,
     out: mpsc::Sender<Bytes>,
 ) -> Result<(), Status> {
-    let mut buffer = BytesMut::new();
-    while let Some(Ok(frame)) = body.frame().await {
+    let mut values = message::Values::default();
+    while let Some(frame) = body.frame().await.and_then(Result::ok) {
         let Ok(data) = frame.into_data() else { continue };
-        buffer.extend_from_slice(&data);
-        while let Some((value, length)) = message::next_value(&buffer)? {
+        values.push(&data);
+        while let Some(value) = values.next()? {
             let message = message::from_json(&kind, &value)?;
             if out.send(message::frame(&message)).await.is_err() {
                 return Ok(());
             }
-            let _ = buffer.split_to(length);
         }
-        if buffer.len() > limit {
+        if values.waiting() > limit {
             return Err(Status::invalid_argument("the request is too large"));
         }
     }
-    Ok(())
+    values.finish()
 }

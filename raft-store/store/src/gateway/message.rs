@@ -2,7 +2,7 @@
 //! writes them: fields under their original names, without those that are empty or zero, 64-bit
 //! numbers as strings.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ use tonic::Status;
 const FRAME: usize = 5;
 
 /// A message from JSON; no text is an empty message. Text behind the first value is not read.
-pub(super) fn from_json(kind: &MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
+pub(crate) fn from_json(kind: &MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
     if text.iter().all(u8::is_ascii_whitespace) {
         return Ok(DynamicMessage::new(kind.clone()));
     }
@@ -22,17 +22,67 @@ pub(super) fn from_json(kind: &MessageDescriptor, text: &[u8]) -> Result<Dynamic
         .map_err(|error| unreadable(&error))
 }
 
-/// The next value of a stream of JSON and how many bytes it took; `None` while it is not whole.
-pub(super) fn next_value(text: &[u8]) -> Result<Option<(Bytes, usize)>, Status> {
-    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<Box<RawValue>>();
-    match values.next() {
-        None => Ok(None),
-        Some(Ok(value)) => {
-            let value = Bytes::copy_from_slice(value.get().as_bytes());
-            Ok(Some((value, values.byte_offset())))
+/// Takes the objects out of a stream of JSON, whatever pieces it comes in. Each byte is looked at
+/// once until an object is whole: a client may send one at a time.
+#[derive(Default)]
+pub(crate) struct Values {
+    buffer: BytesMut,
+    /// Bytes of the buffer that were looked at.
+    seen: usize,
+    /// Brackets that are open.
+    depth: usize,
+    is_string: bool,
+    is_escaped: bool,
+}
+
+impl Values {
+    /// A further piece.
+    pub(crate) fn push(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
+    }
+
+    /// Bytes that wait for the rest of their object.
+    pub(crate) fn waiting(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The next object; `None` while it is not whole.
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        if self.seen == 0 {
+            let blank = self.buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            self.buffer.advance(blank);
+            if self.buffer.first().is_some_and(|first| *first != b'{') {
+                return Err(Status::invalid_argument("proto: syntax error: expected an object"));
+            }
         }
-        Some(Err(error)) if error.is_eof() => Ok(None),
-        Some(Err(error)) => Err(unreadable(&error)),
+        while let Some(byte) = self.buffer.get(self.seen) {
+            self.seen += 1;
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' if self.is_string => self.is_escaped = true,
+                b'"' => self.is_string = !self.is_string,
+                _ if self.is_string => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth -= 1,
+                _ => {}
+            }
+            if self.depth == 0 {
+                let value = self.buffer.split_to(std::mem::take(&mut self.seen)).freeze();
+                return match serde_json::from_slice::<&RawValue>(&value) {
+                    Ok(_) => Ok(Some(value)),
+                    Err(error) => Err(unreadable(&error)),
+                };
+            }
+        }
+        Ok(None)
+    }
+
+    /// Nothing follows: refuses an object that is not whole.
+    pub(crate) fn finish(self) -> Result<(), Status> {
+        match serde_json::from_slice::<&RawValue>(&self.buffer) {
+            Err(error) if !self.buffer.is_empty() => Err(unreadable(&error)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -51,13 +101,13 @@ pub(crate) fn to_json(message: &DynamicMessage) -> Result<Vec<u8>, Status> {
 }
 
 /// An error as JSON.
-pub(super) fn error(status: &Status) -> String {
+pub(crate) fn error(status: &Status) -> String {
     let message = serde_json::Value::from(status.message());
     format!("{{\"code\":{},\"message\":{message}}}", i32::from(status.code()))
 }
 
 /// A message in its frame.
-pub(super) fn frame(message: &DynamicMessage) -> Bytes {
+pub(crate) fn frame(message: &DynamicMessage) -> Bytes {
     let length = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(FRAME + length);
     bytes.put_u8(0);
@@ -67,23 +117,23 @@ pub(super) fn frame(message: &DynamicMessage) -> Bytes {
 }
 
 /// Takes messages out of frames, whatever pieces they come in.
-pub(super) struct Frames {
+pub(crate) struct Frames {
     kind: MessageDescriptor,
     buffer: BytesMut,
 }
 
 impl Frames {
-    pub(super) fn new(kind: MessageDescriptor) -> Self {
+    pub(crate) fn new(kind: MessageDescriptor) -> Self {
         Self { kind, buffer: BytesMut::new() }
     }
 
     /// A further piece.
-    pub(super) fn push(&mut self, piece: &[u8]) {
+    pub(crate) fn push(&mut self, piece: &[u8]) {
         self.buffer.extend_from_slice(piece);
     }
 
     /// The next whole message.
-    pub(super) fn next(&mut self) -> Result<Option<DynamicMessage>, Status> {
+    pub(crate) fn next(&mut self) -> Result<Option<DynamicMessage>, Status> {
         let Some((head, rest)) = self.buffer.split_first_chunk::<FRAME>() else { return Ok(None) };
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
         if rest.len() < length {

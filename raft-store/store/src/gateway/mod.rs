@@ -7,6 +7,7 @@
 mod call;
 pub(crate) mod message;
 mod routes;
+mod websocket;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -27,19 +28,32 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
     limit: usize,
 ) -> Response<Body> {
-    let Some(method) = routes::find(request.uri().path()) else {
-        return refuse(StatusCode::NOT_FOUND, &Status::not_found("Not Found"));
-    };
+    let method = routes::find(request.uri().path());
+    if websocket::is_wanted(request.headers()) {
+        let metadata = metadata(&websocket::headers(request.headers()));
+        let call = method.map(|method| call::Call { routes, method, metadata, peer, limit });
+        return websocket::answer(call, limit, request);
+    }
+    let Some(method) = method else { return not_found() };
     if request.method() != Method::POST {
         let status = Status::unimplemented("Method Not Allowed");
         return refuse(StatusCode::NOT_IMPLEMENTED, &status);
     }
     let metadata = metadata(request.headers());
     let call = call::Call { routes, method, metadata, peer, limit };
+    respond(call, request.into_body()).await
+}
+
+/// Makes a call of a request's body.
+async fn respond<B>(call: call::Call, body: B) -> Response<Body>
+where
+    B: hyper::body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+    B::Error: Into<stdx::serve::BoxError>,
+{
     let outcome = if call.method.is_server_streaming() {
-        call.stream(request.into_body()).await
+        call.stream(body).await
     } else {
-        call.unary(request.into_body()).await
+        call.unary(body).await
     };
     match outcome {
         Ok(mut response) => {
@@ -47,8 +61,16 @@ pub(crate) async fn answer(
             response.headers_mut().insert("grpc-metadata-content-type", kind);
             response
         }
-        Err(status) => refuse(http_status(status.code()), &status),
+        Err(status) => refuse_as(&status),
     }
+}
+
+fn refuse_as(status: &Status) -> Response<Body> {
+    refuse(http_status(status.code()), status)
+}
+
+fn not_found() -> Response<Body> {
+    refuse(StatusCode::NOT_FOUND, &Status::not_found("Not Found"))
 }
 
 /// What of a request's headers goes along with the call.

@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Request, Status, metadata::MetadataMap};
 
 use super::Service;
-use crate::{WatchBatch, WatchSpec};
+use crate::{Error, WatchBatch, WatchSpec};
 
 /// Seconds of a lease that the caller did not bring.
 const DEFAULT_TTL: i64 = 60;
@@ -79,12 +79,13 @@ impl Caller {
             }
             lease => lease,
         };
-        let handle = self.service.handle.clone();
+        // As the caller: a lease that is not its own is not renewed.
+        let handle = self.service.client(&self.ask(()));
         let renewing = stdx::task::spawn("store-session", async move {
             loop {
                 let pause = match handle.lease_keep_alive(lease).await {
                     Ok(ttl) => Duration::from_secs(u64::try_from(ttl).unwrap_or(1)) / 3,
-                    Err(crate::Error::LeaseNotFound | crate::Error::Stopped) => return,
+                    Err(Error::LeaseNotFound | Error::Stopped | Error::Auth(_)) => return,
                     Err(_) => RETRY,
                 };
                 tokio::time::sleep(pause).await;
@@ -126,7 +127,7 @@ impl Caller {
         let stop = self.service.handle.inner.shutdown.clone();
         match stop.guard(watcher.next()).await {
             Some(Some(WatchBatch::Events { .. } | WatchBatch::Compacted(_))) => Ok(()),
-            Some(None) | None => Err(unknown(crate::Error::Stopped.into())),
+            Some(None) | None => Err(unknown(Error::Stopped.into())),
         }
     }
 

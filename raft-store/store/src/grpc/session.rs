@@ -262,7 +262,8 @@ impl Session {
         fragment: bool,
     ) -> Result<(), Over> {
         let header = self.header(revision);
-        let events = events.into_iter().map(wire).collect();
+        let compacted = self.handle.inner.state().load().compacted();
+        let events = events.into_iter().map(|event| wire(event, compacted)).collect();
         let whole = WatchResponse { header, watch_id: id, events, ..WatchResponse::default() };
         let limit = self.handle.inner.config.max_request_bytes;
         if !fragment || whole.events.len() < 2 || whole.encoded_len() < limit {
@@ -389,9 +390,12 @@ fn ticks(period: Duration) -> Interval {
     ticks
 }
 
-fn wire(event: WatchEvent) -> Event {
+/// An event as it goes out. What was before a compaction is not told any more, even where it is
+/// still known.
+fn wire(event: WatchEvent, compacted: i64) -> Event {
     let kind = if event.deleted { EventType::Delete } else { EventType::Put };
     let kv = KeyValue::clone(&event.kv);
-    let prev_kv = event.prev.map(|prev| KeyValue::clone(&prev));
+    let prev = event.prev.filter(|_| kv.mod_revision > compacted);
+    let prev_kv = prev.map(|prev| KeyValue::clone(&prev));
     Event { r#type: kind.into(), kv: Some(kv), prev_kv }
 }

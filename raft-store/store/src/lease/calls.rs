@@ -14,7 +14,7 @@ use proto::etcdserverpb::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{checkpoints, clocks::Clocks};
-use crate::{apply::LeaseChange, corrupt, state::Cell};
+use crate::{apply::LeaseChange, corrupt, metrics, state::Cell};
 
 /// First byte of a request to renew a lease.
 const RENEW: u8 = 1;
@@ -27,13 +27,21 @@ pub(crate) struct Lessor {
     clocks: Mutex<Clocks>,
     /// Woken when a lease may end earlier than any before.
     pub(super) sooner: Notify,
+    /// For metrics.
+    pub(crate) counts: metrics::Leases,
     /// Set while the member runs: consensus holds the lessor too.
     consensus: Mutex<Option<consensus::WeakHandle>>,
 }
 
 impl Lessor {
     pub(crate) fn new(cell: Arc<Cell>) -> Self {
-        Self { cell, clocks: Mutex::default(), sooner: Notify::new(), consensus: Mutex::default() }
+        Self {
+            cell,
+            clocks: Mutex::default(),
+            sooner: Notify::new(),
+            counts: metrics::Leases::default(),
+            consensus: Mutex::default(),
+        }
     }
 
     /// Gives it consensus, which needs it to start; takes it away at the end.
@@ -64,11 +72,15 @@ impl Lessor {
         for change in changes {
             match *change {
                 LeaseChange::Granted(id, ttl) => {
+                    self.counts.grant(ttl);
                     if clocks.granted(Instant::now(), id, ttl) {
                         self.sooner.notify_one();
                     }
                 }
-                LeaseChange::Revoked(id) => clocks.revoked(id),
+                LeaseChange::Revoked(id) => {
+                    self.counts.revoke();
+                    clocks.revoked(id);
+                }
             }
         }
     }
@@ -115,7 +127,11 @@ impl Lessor {
         if clocks.term() != Some(term) {
             return Err(consensus::Error::NotLeader);
         }
-        let ttl = clocks.renew(Instant::now(), id).unwrap_or(0);
+        let renewed = clocks.renew(Instant::now(), id);
+        if renewed.is_some() {
+            self.counts.renew();
+        }
+        let ttl = renewed.unwrap_or(0);
         Ok(LeaseKeepAliveResponse { header: None, id, ttl })
     }
 

@@ -9,6 +9,8 @@ use std::{
 use proto::etcdserverpb::LeaseCheckpoint;
 use tokio::time::Instant;
 
+use super::requests::MAX_TTL;
+
 /// A lease's clock.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
@@ -135,8 +137,9 @@ impl Clocks {
     }
 }
 
+/// A lease out of a foreign file may say more than any may have.
 fn seconds(count: i64) -> Duration {
-    Duration::from_secs(u64::try_from(count).unwrap_or(0))
+    Duration::from_secs(u64::try_from(count.min(MAX_TTL)).unwrap_or(0))
 }
 
 #[cfg(test)]

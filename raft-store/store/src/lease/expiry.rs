@@ -38,6 +38,7 @@ pub(crate) async fn run(lessor: Arc<Lessor>, consensus: consensus::Handle) {
                 lessor.retry(*id, RETRY);
             }
         }
+        lessor.counts.expire((ended.len() - failed) as u64);
         if !ended.is_empty() {
             tracing::debug!(count = ended.len(), failed, "leases ended");
         }

@@ -10,7 +10,7 @@ use super::calls::{left_request, renew_request};
 use crate::{Error, auth::Identity, node::Inner, propose::Applied, request};
 
 /// Longest lease, in seconds.
-const MAX_TTL: i64 = 9_000_000_000;
+pub(super) const MAX_TTL: i64 = 9_000_000_000;
 
 impl Inner {
     pub(crate) async fn lease_grant(

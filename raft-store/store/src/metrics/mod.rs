@@ -2,6 +2,10 @@
 //! dashboards use.
 
 mod grpc;
+mod leases;
+mod messages;
+#[cfg(test)]
+pub(crate) mod names;
 mod process;
 
 use std::{
@@ -13,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::{VERSION, node::Inner};
 use grpc::Grpc;
+pub(crate) use leases::Leases;
 
 /// What is counted beside what is simply known.
 #[derive(Debug, Default)]
@@ -26,6 +31,19 @@ pub(crate) struct Metrics {
     pub(crate) well: AtomicU64,
     /// Looks at `/health` that did not.
     pub(crate) unwell: AtomicU64,
+    /// Streams of watches that are open.
+    pub(crate) watch_streams: AtomicU64,
+    /// Proposals that consensus has not taken.
+    pub(crate) proposals_failed: AtomicU64,
+    /// Reads for which nobody could say how far the log is.
+    pub(crate) reads_failed: AtomicU64,
+    /// Learners that were made voters here.
+    pub(crate) promoted: AtomicU64,
+}
+
+/// One more.
+pub(crate) fn count_one(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Metrics {
@@ -34,7 +52,7 @@ impl Metrics {
         let mut last = self.leader.lock();
         if leader.is_some() && *last != leader {
             *last = leader;
-            self.leader_changes.fetch_add(1, Ordering::Relaxed);
+            count_one(&self.leader_changes);
         }
     }
 }
@@ -70,8 +88,7 @@ pub(crate) fn text(inner: &Inner) -> String {
     let mut text = String::new();
     let samples = server(inner).into_iter().chain(database(inner)).chain(process::samples());
     for Sample { name, kind, help, value } in samples {
-        let written = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-        written.expect("writing to a String cannot fail");
+        push(&mut text, name, kind, help, &format!("{name} {value}\n"));
     }
     let (major, _) = VERSION.rsplit_once('.').unwrap_or((VERSION, ""));
     let id = format!("{:x}", inner.consensus.id());
@@ -86,9 +103,26 @@ pub(crate) fn text(inner: &Inner) -> String {
         );
         written.expect("writing to a String cannot fail");
     }
+    known_peers(inner, &mut text);
     fsyncs(&inner.consensus.fsyncs(), &mut text);
+    inner.machine.lessor.counts.write(&mut text);
     inner.metrics.grpc.write(&mut text);
     text
+}
+
+/// Adds what a name has, under its head.
+fn push(text: &mut String, name: &str, kind: &str, help: &str, lines: &str) {
+    let written = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{lines}");
+    written.expect("writing to a String cannot fail");
+}
+
+/// The other members.
+fn known_peers(inner: &Inner, text: &mut String) {
+    let (name, here) = ("etcd_network_known_peers", inner.consensus.id());
+    let members = inner.consensus.status().members.into_iter().map(|member| member.id);
+    let line = |id| format!("{name}{{Local=\"{here:x}\",Remote=\"{id:x}\"}} 1\n");
+    let lines: String = members.filter(|id| *id != here).map(line).collect();
+    push(text, name, "gauge", "Members that this one knows.", &lines);
 }
 
 /// How long the log's disk takes, as a histogram.
@@ -107,11 +141,7 @@ fn fsyncs(fsyncs: &consensus::Fsyncs, text: &mut String) {
     let all = below + fsyncs.slower;
     line(format_args!("{name}_bucket{{le=\"+Inf\"}} {all}\n"));
     line(format_args!("{name}_sum {}\n{name}_count {all}\n", fsyncs.total.as_secs_f64()));
-    let written = write!(
-        text,
-        "# HELP {name} How long writes of the log took.\n# TYPE {name} histogram\n{lines}"
-    );
-    written.expect("writing to a String cannot fail");
+    push(text, name, "histogram", "How long writes of the log took.", &lines);
 }
 
 fn server(inner: &Inner) -> Vec<Sample> {
@@ -123,6 +153,9 @@ fn server(inner: &Inner) -> Vec<Sample> {
     let is_learner = is(status.role == consensus::Role::Learner);
     let pending = process::count(inner.machine.pending.len());
     let changes = count(&inner.metrics.leader_changes);
+    let failed = count(&inner.metrics.proposals_failed);
+    let reads_failed = count(&inner.metrics.reads_failed);
+    let promoted = count(&inner.metrics.promoted);
     let committed = number(status.committed);
     let applied = number(status.applied);
     let quota = signed(inner.config.quota().unwrap_or(0));
@@ -135,6 +168,9 @@ fn server(inner: &Inner) -> Vec<Sample> {
         gauge("etcd_server_proposals_applied_total", "Last applied entry.", applied),
         gauge("etcd_server_proposals_pending", "Proposals without an answer yet.", pending),
         gauge("etcd_server_quota_backend_bytes", "Size at which writes are refused.", quota),
+        counter("etcd_server_proposals_failed_total", "Proposals not taken.", failed),
+        counter("etcd_server_read_indexes_failed_total", "Reads not settled.", reads_failed),
+        counter("etcd_server_learner_promote_successes", "Learners made voters.", promoted),
         counter("etcd_server_health_success", "Health found good.", count(&inner.metrics.well)),
         counter("etcd_server_health_failures", "Health found bad.", count(&inner.metrics.unwell)),
     ]
@@ -144,6 +180,12 @@ fn database(inner: &Inner) -> Vec<Sample> {
     let state = inner.state().load();
     let hub = &inner.machine.hub;
     let (puts, deletes) = hub.counts();
+    let put_bytes = number(hub.put_bytes());
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (reads, txns) = (load(&state.counts.ranges), load(&state.counts.txns));
+    let swept = load(&state.counts.swept);
+    let keys = process::count(state.index.keys());
+    let streams = number(load(&inner.metrics.watch_streams));
     let total = signed(inner.size.total.load(Ordering::Relaxed));
     let in_use = signed(inner.size.in_use.load(Ordering::Relaxed));
     let revision = signed(state.revision());
@@ -156,6 +198,12 @@ fn database(inner: &Inner) -> Vec<Sample> {
         gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Size of what it holds.", in_use),
         counter("etcd_mvcc_put_total", "Keys put here since the start.", puts),
         counter("etcd_mvcc_delete_total", "Keys deleted here since the start.", deletes),
+        counter("etcd_mvcc_range_total", "Ranges read here since the start.", reads),
+        counter("etcd_mvcc_txn_total", "Transactions of several operations.", txns),
+        gauge("etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes put here.", put_bytes),
+        gauge("etcd_debugging_mvcc_keys_total", "Keys.", keys),
+        counter("etcd_debugging_mvcc_db_compaction_keys_total", "Versions removed.", swept),
+        gauge("etcd_debugging_mvcc_watch_stream_total", "Streams of watches.", streams),
         counter("etcd_debugging_mvcc_events_total", "Changes told to watches.", puts + deletes),
         gauge("etcd_debugging_mvcc_current_revision", "The newest revision.", revision),
         gauge("etcd_debugging_mvcc_compact_revision", "The compacted revision.", compacted),

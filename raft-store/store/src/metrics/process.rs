@@ -33,7 +33,9 @@ pub(super) fn samples() -> Vec<Sample> {
     add("process_start_time_seconds", "gauge", "When the process began.", start);
     let open = std::fs::read_dir("/proc/self/fd").ok().map(|files| count(files.count()));
     add("process_open_fds", "gauge", "Open file descriptors.", open);
+    add("os_fd_used", "gauge", "Open file descriptors.", open);
     add("process_max_fds", "gauge", "Most open file descriptors.", descriptor_limit());
+    add("os_fd_limit", "gauge", "Most open file descriptors.", descriptor_limit());
     samples
 }
 

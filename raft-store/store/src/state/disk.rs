@@ -64,7 +64,14 @@ impl Disk {
     pub(crate) fn open(root: &Path, reserve: &Reserve) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let name = match fs::read_to_string(root.join(CURRENT)) {
-            Ok(name) => name.trim().to_owned(),
+            Ok(name) => {
+                let name = name.trim();
+                let number = name.strip_prefix("state-").map(str::parse::<u64>);
+                if !matches!(number, Some(Ok(_))) {
+                    return Err(invalid("CURRENT-STATE does not name a state"));
+                }
+                name.to_owned()
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 set_current(root, "state-0")?;
                 "state-0".to_owned()

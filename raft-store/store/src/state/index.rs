@@ -12,7 +12,10 @@
 
 use std::{
     ops::{Bound, ControlFlow},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -127,6 +130,8 @@ impl<'a> KeyRange<'a> {
 #[derive(Default)]
 pub(crate) struct Index {
     keys: SkipMap<Bytes, Mutex<Chain>>,
+    /// Keys that exist now.
+    alive: AtomicUsize,
 }
 
 /// The newest revision, whatever it is.
@@ -183,7 +188,7 @@ impl Index {
             {
                 let mut chain = entry.value().lock();
                 if !chain.is_gone {
-                    chain.versions.push(version);
+                    self.push(&mut chain, version);
                     chain.newest = kv;
                     return;
                 }
@@ -198,7 +203,22 @@ impl Index {
             Some(entry) => entry,
             None => self.keys.get_or_insert_with(Bytes::copy_from_slice(key), Mutex::default),
         };
-        entry.value().lock().versions.push(version);
+        self.push(&mut entry.value().lock(), version);
+    }
+
+    fn push(&self, chain: &mut Chain, version: Version) {
+        let was_alive = chain.versions.last().is_some_and(|last| !last.is_deleted());
+        match (was_alive, !version.is_deleted()) {
+            (false, true) => self.alive.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.alive.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        chain.versions.push(version);
+    }
+
+    /// How many keys exist now.
+    pub(crate) fn keys(&self) -> usize {
+        self.alive.load(Ordering::Relaxed)
     }
 
     /// Lets go of a value, if it is still its key's newest and of this revision.

@@ -73,10 +73,17 @@ pub(crate) fn revision_key(rev: Rev, deleted: bool) -> Vec<u8> {
 pub(crate) fn parse_revision(key: &[u8]) -> io::Result<(Rev, bool)> {
     let bad = || io::Error::new(io::ErrorKind::InvalidData, "a version with an unreadable key");
     let (main, rest) = key.split_first_chunk::<8>().ok_or_else(bad)?;
-    let (_, rest) = rest.split_first().ok_or_else(bad)?;
+    let rest = rest.strip_prefix(b"_").ok_or_else(bad)?;
     let (sub, rest) = rest.split_first_chunk::<8>().ok_or_else(bad)?;
     let sub = u32::try_from(i64::from_be_bytes(*sub)).map_err(|_| bad())?;
-    Ok((Rev { main: i64::from_be_bytes(*main), sub }, rest == b"t"))
+    let main = i64::from_be_bytes(*main);
+    match rest {
+        // Behind the last there is no room for another.
+        _ if !(0..i64::MAX).contains(&main) => Err(bad()),
+        b"" => Ok((Rev { main, sub }, false)),
+        b"t" => Ok((Rev { main, sub }, true)),
+        _ => Err(bad()),
+    }
 }
 
 #[cfg(test)]

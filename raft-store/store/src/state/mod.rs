@@ -27,7 +27,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -35,9 +35,12 @@ use arc_swap::ArcSwap;
 use consensus::Reserve;
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
-use proto::membershippb::Attributes;
+use proto::{
+    etcdserverpb::{ResponseOp, TxnResponse, response_op::Response},
+    membershippb::Attributes,
+};
 
-use crate::auth::Auth;
+use crate::{auth::Auth, hash::Kept};
 use alarms::Alarms;
 use digest::Digest;
 use disk::Disk;
@@ -46,6 +49,35 @@ pub(crate) use index::{KeyRange, NOW, Rev};
 use key_kind::{COMPACTED, KeyKind, REVISION, SWEPT};
 use leases::Leases;
 use values::Values;
+
+/// What is counted for metrics, since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Ranges read.
+    pub(crate) ranges: AtomicU64,
+    /// Transactions of more than one operation.
+    pub(crate) txns: AtomicU64,
+    /// Versions that compactions have removed.
+    pub(crate) swept: AtomicU64,
+}
+
+impl Counts {
+    /// Takes note of a transaction's answer.
+    pub(crate) fn txn(&self, response: &TxnResponse) {
+        if operations(response) > 1 {
+            self.txns.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Operations that a transaction has done, those of nested ones among them.
+fn operations(response: &TxnResponse) -> usize {
+    let count = |operation: &ResponseOp| match &operation.response {
+        Some(Response::ResponseTxn(nested)) => operations(nested),
+        _ => 1,
+    };
+    response.responses.iter().map(count).sum()
+}
 
 /// The state at one moment, and its past back to the compacted revision.
 pub(crate) struct State {
@@ -69,6 +101,10 @@ pub(crate) struct State {
     pub(crate) digest: Mutex<Digest>,
     /// Which newest values are in memory.
     pub(crate) values: Mutex<Values>,
+    /// What is counted for metrics.
+    pub(crate) counts: Counts,
+    /// Hashes of what compactions have removed since the start.
+    pub(crate) hashes: Kept,
 }
 
 impl State {
@@ -99,14 +135,7 @@ impl State {
         });
         let alarms = Alarms::load(&disk)?;
         let auth = Auth::load(&disk)?;
-        let mut members = BTreeMap::new();
-        for (key, value) in disk.all(KeyKind::Member)? {
-            let Ok(id) = <[u8; 8]>::try_from(&key[..]) else {
-                return Err(disk::invalid("a member's name under an unreadable key"));
-            };
-            let attributes = Attributes::decode(&value[..]).map_err(io::Error::other)?;
-            members.insert(u64::from_be_bytes(id), attributes);
-        }
+        let members = members(&disk)?;
         let digest = Mutex::new(Digest::load(&disk)?);
         Ok(Self {
             disk,
@@ -120,6 +149,8 @@ impl State {
             auth: RwLock::new(auth),
             members: RwLock::new(members),
             values: Mutex::new(Values::new(cache_bytes)),
+            counts: Counts::default(),
+            hashes: Kept::default(),
         })
     }
 
@@ -143,6 +174,19 @@ impl State {
     pub(crate) fn swept(&self) -> i64 {
         self.swept.load(Ordering::Acquire)
     }
+}
+
+/// What members said of themselves, by their ids.
+pub(crate) fn members(disk: &Disk) -> io::Result<BTreeMap<u64, Attributes>> {
+    let mut members = BTreeMap::new();
+    for (key, value) in disk.all(KeyKind::Member)? {
+        let Ok(id) = <[u8; 8]>::try_from(&key[..]) else {
+            return Err(disk::invalid("a member's name under an unreadable key"));
+        };
+        let attributes = Attributes::decode(&value[..]).map_err(io::Error::other)?;
+        members.insert(u64::from_be_bytes(id), attributes);
+    }
+    Ok(members)
 }
 
 /// The state in use; a snapshot from the leader replaces it as a whole.

@@ -29,6 +29,7 @@ pub(crate) fn txn(state: &State, request: &TxnRequest) -> Result<TxnResponse, Er
         response.header = Some(header(now));
         Ok((response, oldest))
     })
+    .inspect(|response| state.counts.txn(response))
 }
 
 /// Why a read did not come to its end.

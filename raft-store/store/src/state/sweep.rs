@@ -54,6 +54,7 @@ fn slice(
             state.disk.drop_version(&mut batch, version.rev, version.is_deleted());
         }
         state.disk.write(batch)?;
+        state.counts.swept.fetch_add(removed.len() as u64, Ordering::Relaxed);
     }
     Ok((removed.len(), next))
 }

@@ -32,6 +32,7 @@ impl Writer<'_> {
         self.check(&request, &mut path.iter().copied())?;
         let mut response = self.execute(request, &mut path, answered)?;
         response.header = Some(header(self.current()));
+        self.state.counts.txn(&response);
         Ok(response)
     }
 

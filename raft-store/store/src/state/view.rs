@@ -1,6 +1,10 @@
 //! The state as one read sees it: at one revision, or, inside a transaction, as it is so far.
 
-use std::{io, ops::ControlFlow, sync::Arc};
+use std::{
+    io,
+    ops::ControlFlow,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use proto::{
@@ -56,6 +60,7 @@ impl View<'_> {
 
     /// Answers a range request; the header is the caller's.
     pub(crate) fn range(&self, request: &RangeRequest) -> io::Result<RangeResponse> {
+        self.state.counts.ranges.fetch_add(1, Ordering::Relaxed);
         let range = KeyRange::new(&request.key, &request.range_end);
         let order = Order::of(request);
         let limit = usize::try_from(request.limit).unwrap_or(0);

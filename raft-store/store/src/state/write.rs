@@ -57,6 +57,7 @@ pub(crate) struct Writer<'a> {
     /// The newest finished revision.
     revision: i64,
     compacted: i64,
+    compacted_before: Option<i64>,
     /// Changes of the revision under way.
     events: Vec<WatchEvent>,
     /// Finished revisions that are not written yet.
@@ -70,6 +71,7 @@ impl<'a> Writer<'a> {
             batch: state.disk.batch(),
             revision: state.revision(),
             compacted: state.compacted(),
+            compacted_before: None,
             events: Vec::new(),
             finished: Vec::new(),
         }
@@ -83,6 +85,11 @@ impl<'a> Writer<'a> {
     /// The compacted revision.
     pub(crate) fn compacted(&self) -> i64 {
         self.compacted
+    }
+
+    /// Where the last compaction of this group began; `None` without one.
+    pub(crate) fn compacted_before(&self) -> Option<i64> {
+        self.compacted_before
     }
 
     /// Revisions finished in this group.
@@ -223,6 +230,7 @@ impl<'a> Writer<'a> {
         if revision > self.revision {
             return Err(Error::FutureRevision);
         }
+        self.compacted_before = Some(self.compacted);
         self.compacted = revision;
         self.batch.put_number(COMPACTED, revision);
         Ok(header(self.revision))

@@ -1,6 +1,7 @@
 //! Users, roles and tokens over the network, on whole members.
 
 mod certificates;
+mod locks;
 
 use std::time::Duration;
 

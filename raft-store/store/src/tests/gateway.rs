@@ -1,11 +1,13 @@
 //! The JSON gateway over real connections. What it says was taken from a real etcd 3.7.1; only
 //! spaces between fields, which Go's JSON adds at random, are left out.
 
+use futures::{SinkExt, StreamExt};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 use super::cluster::Cluster;
 
@@ -165,4 +167,54 @@ async fn streams_are_a_line_for_each_answer() {
     assert_eq!(lines(watch, 1).await, [expected]);
     let bad = send(&url, "POST", "/v3/watch", "{bad").await;
     assert!(lines(bad, 1).await[0].starts_with(r#"{"error":{"code":3,"#));
+}
+
+async fn websocket(url: &str, path: &str) -> WebSocketStream<TcpStream> {
+    let address = url.strip_prefix("http://").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    client_async(format!("ws://{address}{path}"), stream).await.unwrap().0
+}
+
+async fn next_text(socket: &mut WebSocketStream<TcpStream>) -> String {
+    match socket.next().await.unwrap().unwrap() {
+        Message::Text(text) => without_ids(&text),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_carries_a_stream_both_ways() {
+    let cluster = Cluster::start(1).await;
+    let url = cluster.serve(cluster.leader().await).await;
+    let mut socket = websocket(&url, "/v3/watch").await;
+    for (request, answer) in [
+        (
+            r#"{"create_request":{"key":"YQ=="}}"#,
+            r#"{"result":{"header":{"revision":"1"},"created":true}}"#,
+        ),
+        (
+            r#"{"create_request":{"key":"Yg=="}}"#,
+            r#"{"result":{"header":{"revision":"1"},"watch_id":"1","created":true}}"#,
+        ),
+        (
+            r#"{"cancel_request":{"watch_id":1}}"#,
+            r#"{"result":{"header":{"revision":"1"},"watch_id":"1","canceled":true}}"#,
+        ),
+    ] {
+        socket.send(Message::text(request)).await.unwrap();
+        assert_eq!(next_text(&mut socket).await, answer);
+    }
+    post(&url, "/v3/kv/put", r#"{"key":"YQ==","value":"Yg=="}"#).await;
+    let event = next_text(&mut socket).await;
+    assert!(event.contains(r#""events":[{"kv":{"key":"YQ==","create_revision":"2""#), "{event}");
+    socket.close(None).await.unwrap();
+    let mut socket = websocket(&url, "/v3/nothing").await;
+    assert_eq!(next_text(&mut socket).await, r#"{"code":5,"message":"Not Found"}"#);
+    assert!(matches!(socket.next().await, Some(Ok(Message::Close(_)))));
+    // What a real one leaves without an answer.
+    let mut socket = websocket(&url, "/v3/kv/range").await;
+    socket.send(Message::text(r#"{"key":"#)).await.unwrap();
+    socket.send(Message::text(r#""YQ==","keys_only":true}"#)).await.unwrap();
+    let answer = next_text(&mut socket).await;
+    assert!(answer.ends_with(r#""count":"1"}"#), "{answer}");
 }

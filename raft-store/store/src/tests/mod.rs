@@ -8,6 +8,7 @@ mod gateway;
 mod grpc;
 mod membership;
 mod oracles;
+mod parity;
 mod queues;
 mod snapshots;
 mod surface;

@@ -23,6 +23,8 @@ pub(crate) struct Hub {
     /// Values put and keys deleted since the start.
     puts: AtomicU64,
     deletes: AtomicU64,
+    /// Bytes of keys and values put since the start.
+    put_bytes: AtomicU64,
 }
 
 struct Shared {
@@ -170,6 +172,7 @@ impl Hub {
             is_closed: AtomicBool::new(false),
             puts: AtomicU64::new(0),
             deletes: AtomicU64::new(0),
+            put_bytes: AtomicU64::new(0),
         }
     }
 
@@ -270,7 +273,16 @@ impl Hub {
         for event in batches.iter().flat_map(|batch| &batch.events) {
             let count = if event.deleted { &self.deletes } else { &self.puts };
             count.fetch_add(1, Ordering::Relaxed);
+            if !event.deleted {
+                let bytes = event.kv.key.len() + event.kv.value.len();
+                self.put_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
         }
+    }
+
+    /// Bytes of keys and values put since the start.
+    pub(crate) fn put_bytes(&self) -> u64 {
+        self.put_bytes.load(Ordering::Relaxed)
     }
 
     /// Values put and keys deleted since the start.

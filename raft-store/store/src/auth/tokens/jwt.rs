@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::keys::{self, Keys};
+use super::{
+    es512,
+    keys::{self, Keys},
+};
 use crate::{
     Error,
     auth::{AuthError, Identity},
@@ -24,10 +27,17 @@ struct Claims {
     exp: Option<serde_json::Number>,
 }
 
+/// How tokens are signed, and with what.
+enum Method {
+    /// As the library knows it.
+    Known(Algorithm, Box<Keys>),
+    /// On a curve that it does not know.
+    Es512(Box<es512::Keys>),
+}
+
 /// Signs and checks tokens.
 pub(crate) struct Jwt {
-    algorithm: Algorithm,
-    keys: Keys,
+    method: Method,
     ttl: Duration,
 }
 
@@ -44,16 +54,22 @@ impl Jwt {
             fs::read(path).map(Some).map_err(|error| format!("reading {path}: {error}"))
         };
         let (public, private) = (read("pub-key")?, read("priv-key")?);
-        let method = option("sign-method").unwrap_or_default();
-        let algorithm =
-            method.parse().map_err(|_| format!("sign-method={method} is none that is known"))?;
+        let name = option("sign-method").unwrap_or_default();
+        let method = if name == es512::NAME {
+            let keys = es512::load(private.as_deref(), public.as_deref())?;
+            Method::Es512(Box::new(keys))
+        } else {
+            let unknown = |_| format!("sign-method={name} is none that is known");
+            let algorithm = name.parse().map_err(unknown)?;
+            let keys = keys::load(algorithm, private.as_deref(), public.as_deref())?;
+            Method::Known(algorithm, Box::new(keys))
+        };
         for name in options.keys() {
             if !["sign-method", "pub-key", "priv-key", "ttl"].contains(name) {
                 tracing::warn!(name, "unknown JWT option");
             }
         }
-        let keys = keys::load(algorithm, private.as_deref(), public.as_deref())?;
-        let jwt = Self { algorithm, keys, ttl };
+        let jwt = Self { method, ttl };
         jwt.try_out()?;
         Ok(jwt)
     }
@@ -70,36 +86,51 @@ impl Jwt {
 
     /// A token for a user.
     pub(super) fn sign(&self, user: &str, revision: u64) -> Result<String, Error> {
-        let key = self.keys.signing.as_ref().ok_or(AuthError::VerifyOnly)?;
         let end = jsonwebtoken::get_current_timestamp().saturating_add(self.ttl.as_secs());
         let claims =
             Claims { username: user.to_owned(), revision: revision.into(), exp: Some(end.into()) };
-        let signed = jsonwebtoken::encode(&Header::new(self.algorithm), &claims, key);
-        signed.map_err(|error| Error::Internal(error.to_string()))
+        let failed = |reason: String| Error::Internal(reason);
+        match &self.method {
+            Method::Known(algorithm, keys) => {
+                let key = keys.signing.as_ref().ok_or(AuthError::VerifyOnly)?;
+                let signed = jsonwebtoken::encode(&Header::new(*algorithm), &claims, key);
+                signed.map_err(|error| failed(error.to_string()))
+            }
+            Method::Es512(keys) => {
+                let signed = keys.sign(&claims).ok_or(AuthError::VerifyOnly)?;
+                signed.map_err(|error| failed(error.to_string()))
+            }
+        }
     }
 
     /// Whose token this is.
     pub(super) fn identify(&self, token: &str) -> Option<Identity> {
-        let mut how = Validation::new(self.algorithm);
-        how.leeway = 0;
-        how.required_spec_claims.clear();
-        how.validate_nbf = true;
-        how.validate_aud = false;
-        match jsonwebtoken::decode::<Claims>(token, &self.keys.checking, &how) {
-            Ok(decoded) => {
-                let Claims { username: name, revision, .. } = decoded.claims;
-                // etcd reads it as a floating point number; foreign issuers may write one.
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                let whole = || revision.as_f64().map(|revision| revision as u64);
-                let revision = revision.as_u64().or_else(whole)?;
-                Some(Identity::User { name, revision })
+        let claims = match &self.method {
+            Method::Known(algorithm, keys) => decode(token, *algorithm, keys),
+            Method::Es512(keys) => {
+                let claims = keys.check(token, jsonwebtoken::get_current_timestamp());
+                claims.and_then(|claims| serde_json::from_value(claims).ok())
             }
-            Err(error) => {
-                tracing::debug!(%error, "a token is not believed");
-                None
-            }
-        }
+        };
+        let Some(Claims { username: name, revision, .. }) = claims else {
+            tracing::debug!("a token is not believed");
+            return None;
+        };
+        // etcd reads it as a floating point number; foreign issuers may write one.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let whole = || revision.as_f64().map(|revision| revision as u64);
+        let revision = revision.as_u64().or_else(whole)?;
+        Some(Identity::User { name, revision })
     }
+}
+
+fn decode(token: &str, algorithm: Algorithm, keys: &Keys) -> Option<Claims> {
+    let mut how = Validation::new(algorithm);
+    how.leeway = 0;
+    how.required_spec_claims.clear();
+    how.validate_nbf = true;
+    how.validate_aud = false;
+    Some(jsonwebtoken::decode(token, &keys.checking, &how).ok()?.claims)
 }
 
 /// A duration as Go writes it: `300ms`, `1.5h`, `2h45m`.

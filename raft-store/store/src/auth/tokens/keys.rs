@@ -62,7 +62,7 @@ fn checking(algorithm: Algorithm, public: &[u8]) -> DecodingKey {
 }
 
 /// The public key of a file, as keys of its kind are written: PKCS#1, a point, 32 bytes.
-fn public_key(pem: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn public_key(pem: &[u8]) -> Option<Vec<u8>> {
     if let Ok(certificate) = CertificateDer::from_pem_slice(pem) {
         let (_, certificate) = X509Certificate::from_der(&certificate).ok()?;
         return Some(certificate.public_key().subject_public_key.data.to_vec());

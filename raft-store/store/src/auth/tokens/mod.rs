@@ -1,6 +1,7 @@
 //! Tokens: what a client shows instead of its password. Which kind there is, is a setting:
 //! `simple`, `jwt,option=value,…`, or nothing, in which case nobody gets any.
 
+mod es512;
 mod jwt;
 mod keys;
 mod simple;
@@ -85,7 +86,7 @@ impl Tokens {
 
     /// The position in the log that must be applied before a token can be known; `None` when the
     /// token is none of this kind.
-    pub(super) fn index(&self, token: &str) -> Option<u64> {
+    pub(crate) fn index(&self, token: &str) -> Option<u64> {
         match self {
             Self::Simple(_) => simple::index(token),
             Self::Jwt(_) => Some(0),
@@ -94,7 +95,7 @@ impl Tokens {
     }
 
     /// Whose token this is. `revision` is the auth revision of now.
-    pub(super) fn identify(&self, token: &str, revision: u64) -> Option<Identity> {
+    pub(crate) fn identify(&self, token: &str, revision: u64) -> Option<Identity> {
         match self {
             Self::Simple(simple) => {
                 simple.user(Instant::now(), token).map(|name| Identity::User { name, revision })

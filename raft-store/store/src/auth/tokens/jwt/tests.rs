@@ -90,6 +90,20 @@ fn elliptic_keys_sign_and_check() {
     let sec1 = files.write("384.pem", key.to_sec1_pem(LineEnding::LF).unwrap());
     let signer = jwt("ES384", &sec1, "").unwrap();
     agree(&signer, &signer);
+    let key = p521::SecretKey::random(&mut OsRng);
+    let sec1 = files.write("521.pem", key.to_sec1_pem(LineEnding::LF).unwrap());
+    let pkcs8 = files.write("521-8.pem", key.to_pkcs8_pem(LineEnding::LF).unwrap());
+    let public = key.public_key().to_public_key_pem(LineEnding::LF).unwrap();
+    let public = files.write("521-pub.pem", public);
+    let checker = jwt("ES512", "", &public).unwrap();
+    agree(&jwt("ES512", &sec1, &public).unwrap(), &checker);
+    agree(&jwt("ES512", &pkcs8, "").unwrap(), &checker);
+    verifies_only(&checker);
+    assert!(jwt("ES384", &sec1, "").is_err());
+    let other = p521::SecretKey::random(&mut OsRng);
+    let other = files.write("521-other.pem", other.to_sec1_pem(LineEnding::LF).unwrap());
+    let error = jwt("ES512", &other, &public).err().unwrap();
+    assert_eq!(error, "public and private keys don't match");
     let key = ed25519_dalek::SigningKey::from_bytes(&rand::random());
     let private = files.write("ed.pem", key.to_pkcs8_pem(LineEnding::LF).unwrap());
     let signer = jwt("EdDSA", &private, "").unwrap();
@@ -131,6 +145,29 @@ fn only_tokens_in_force_are_believed() {
     let claims = with("exp", json!(now + 60));
     assert_eq!(checker.identify(&token(Algorithm::HS512, claims)), None);
     assert_eq!(checker.identify("a.b.c"), None);
+}
+
+#[test]
+fn only_tokens_in_force_are_believed_on_the_large_curve_too() {
+    let files = Files::new("es512");
+    let key = p521::SecretKey::random(&mut OsRng);
+    let sec1 = files.write("key.pem", key.to_sec1_pem(LineEnding::LF).unwrap());
+    let keys = es512::load(Some(&fs::read(&sec1).unwrap()), None).unwrap();
+    let checker = jwt("ES512", &sec1, "").unwrap();
+    let now = jsonwebtoken::get_current_timestamp();
+    let believes = |name: &str, value: serde_json::Value| {
+        let mut claims = json!({ "username": "ann", "revision": 3 });
+        claims[name] = value;
+        checker.identify(&keys.sign(&claims).unwrap().unwrap()).is_some()
+    };
+    assert!(believes("exp", json!(now + 60)) && believes("revision", json!(3.0)));
+    assert!(!believes("exp", json!(now - 60)) && !believes("nbf", json!(now + 60)));
+    assert!(!believes("exp", json!("soon")) && !believes("username", json!(7)));
+    // Another method's name in the head.
+    let token = keys.sign(&json!({ "username": "ann", "revision": 3 })).unwrap().unwrap();
+    let (_, rest) = token.split_once('.').unwrap();
+    assert!(checker.identify(&token).is_some());
+    assert_eq!(checker.identify(&format!("eyJhbGciOiJub25lIn0.{rest}")), None);
 }
 
 #[test]
