@@ -91,7 +91,11 @@ fn send(file: &Temporary, header: &ResponseHeader, out: &mpsc::Sender<Answer>) -
 
 fn about(header: &ResponseHeader) -> SnapshotResponse {
     let header = Some(*header);
-    SnapshotResponse { header, version: export::STORAGE_VERSION.to_owned(), ..SnapshotResponse::default() }
+    SnapshotResponse {
+        header,
+        version: export::STORAGE_VERSION.to_owned(),
+        ..SnapshotResponse::default()
+    }
 }
 
 fn answer(out: &mpsc::Sender<Answer>, response: SnapshotResponse) -> bool {
