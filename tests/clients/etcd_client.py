@@ -83,7 +83,8 @@ def join_node4(members):
     url = f'http://{NODE4}:'
 
     def is_added():
-        return any('http://node4:2380' in member['peerURLs'] for member in members.ask('cluster/member/list')['members'])
+        found = members.ask('cluster/member/list')['members']
+        return any('http://node4:2380' in member['peerURLs'] for member in found)
     until('node4 is added', is_added)
     members.boot_another('node4', url + '2379', url + '2380', 'http://node4:2380')
 
