@@ -106,9 +106,10 @@ impl Inner {
     pub(crate) async fn pause(&self, seen: View) {
         let mut view = self.view.clone();
         let news = view.wait_for(|view| *view != seen);
-        match tokio::time::timeout(PAUSE, news).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) => tokio::time::sleep(PAUSE).await,
+        let has_news = tokio::time::timeout(PAUSE, news).await.map(|news| news.is_ok());
+        match has_news {
+            Ok(true) => {}
+            Ok(false) => tokio::time::sleep(PAUSE).await,
             Err(_) => tracing::trace!("asking the same leader again"),
         }
     }

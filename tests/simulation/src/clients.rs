@@ -144,7 +144,7 @@ impl Clients {
     /// Gives them their time up to now.
     pub(crate) fn run(&self, now: u64) {
         let until = self.began + Duration::from_millis(now);
-        self.runtime.block_on(tokio::time::sleep_until(until));
+        self.runtime.block_on(async { tokio::time::sleep_until(until).await });
     }
 
     /// Has them begin nothing new; watches go on.
@@ -155,10 +155,5 @@ impl Clients {
     /// Ends watches too.
     pub(crate) fn stop_watching(&self) {
         self.watches.trigger();
-    }
-
-    /// Runs something on their host.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(work);
     }
 }

@@ -112,7 +112,7 @@ impl Member {
     pub(crate) fn run(&self, now: u64) {
         let Some(live) = self.live.as_ref().filter(|live| !live.paused) else { return };
         let until = live.began + self.own_time(now - live.born);
-        live.runtime.block_on(tokio::time::sleep_until(until));
+        live.runtime.block_on(async { tokio::time::sleep_until(until).await });
     }
 
     /// Stops the process where it is.

@@ -39,7 +39,11 @@ fn every_invariant_holds_whatever_happens() {
             if seed >= from + seeds || failed.lock().unwrap().len() >= ENOUGH {
                 return;
             }
-            let report = simulation::run(seed, lasts);
+            let Ok(report) = std::panic::catch_unwind(|| simulation::run(seed, lasts)) else {
+                println!("seed {seed} panicked");
+                failed.lock().unwrap().push(seed);
+                continue;
+            };
             if !report.broken.is_empty() {
                 println!("{report}\n");
                 failed.lock().unwrap().push(seed);

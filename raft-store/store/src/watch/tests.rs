@@ -137,6 +137,8 @@ async fn a_watcher_of_compacted_history_is_told_so() {
 #[tokio::test]
 async fn what_was_compacted_before_a_watch_began_is_not_told_as_what_was_before() {
     let bench = Bench::new(1 << 20);
+    // One that keeps the events, and what was before them, in memory.
+    let _other = bench.watch("a", "", 2);
     bench.put("a", "1");
     bench.put("a", "2");
     bench.store.compact(3).unwrap();
