@@ -100,8 +100,8 @@ pub struct Config {
     pub max_learners: usize,
     /// Bytes that must stay free on the disk; `None` is 64 MiB, or an eighth of a small disk.
     pub min_free_bytes: Option<u64>,
-    /// Room on a full disk; made at the start.
-    pub(crate) reserve: Reserve,
+    /// Room on a full disk; a member makes its own at the start, unless it is simulated.
+    pub reserve: Reserve,
     /// What a test does to the log's disk.
     pub faults: Faults,
     /// The network and the log's disk of a simulation.

@@ -46,7 +46,9 @@ pub async fn start_on<L: stdx::serve::Accept>(
 ) -> Result<Handle, Error> {
     let tokens = Tokens::new(&config.auth_token, config.auth_token_ttl)?;
     let mut config = config;
-    config.reserve = quota::reserve(&config.data_dir);
+    if config.world.disk.is_none() {
+        config.reserve = quota::reserve(&config.data_dir);
+    }
     let opening = config.clone();
     let machine = stdx::simulated::blocking(move || Machine::open(&opening, tokens)).await;
     let machine = match machine {

@@ -36,7 +36,7 @@ pub(super) struct Seen {
     /// When a revision came.
     pub(super) at: BTreeMap<i64, u64>,
     /// Everything up to here has been told.
-    position: i64,
+    pub(super) position: i64,
     /// Revisions that were compacted before they came.
     pub(super) gaps: Vec<(i64, i64)>,
     /// Times that it went on at another member.

@@ -29,7 +29,8 @@ static DISK: LazyLock<Mutex<Disk>> = LazyLock::new(|| {
     let name = format!("trireme-fuzz-notes-{}", std::process::id());
     let dir = std::env::temp_dir().join(name);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let opening = Disk::open_patiently(&dir);
+    let reserve = crate::Reserve::default();
+    let opening = Disk::open_patiently(&dir, &reserve);
     let disk = runtime.expect("a runtime").block_on(opening).expect("a new database opens");
     // Its files are open: their names are not needed any more.
     std::fs::remove_dir_all(&dir).expect("it was made");
@@ -50,7 +51,7 @@ fn decode(input: &[u8]) -> Outcome {
     let write = |value: &[u8]| {
         let mut batch = Batch::default();
         batch.note(name, value);
-        disk.write(batch, false).expect("the database can be written");
+        disk.write(&batch, false).expect("the database can be written");
     };
     write(value);
     let saved = disk.load();
