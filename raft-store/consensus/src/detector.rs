@@ -39,6 +39,14 @@ const EARLY: Duration = Duration::from_secs(5);
 /// Head start of the member with the smaller id at the first election.
 const FIRST_STAGGER: Duration = Duration::from_millis(40);
 
+/// The member runs: one that is alone waits for nobody.
+pub(crate) fn began(inner: &Arc<Inner>) {
+    let inner = inner.clone();
+    stdx::task::spawn("consensus-first-election", async move {
+        inner.hasten_first_election().await;
+    });
+}
+
 /// The stream to a member has opened.
 pub(crate) fn reached(inner: &Arc<Inner>, id: u64) {
     tracing::debug!(peer = format!("{id:x}"), "peer reached");

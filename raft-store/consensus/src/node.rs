@@ -28,7 +28,7 @@ use tokio::{
 use crate::{
     Config, Divergence, Error, Handle, Initial, LeaderService, StateMachine,
     adapter::{Adapter, blocking},
-    compaction, config,
+    compaction, config, detector,
     forward::Forwarder,
     log::LogStore,
     membership,
@@ -191,6 +191,7 @@ pub async fn start_on<L: Accept>(
     let guard = stop.clone();
     stdx::task::spawn("consensus-reads", async move { guard.guard(reading).await });
     stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
+    detector::began(&inner);
     stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
     stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
     stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
@@ -383,6 +384,9 @@ fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
         replication_lag_threshold: config.keep_entries,
         max_payload_entries: MESSAGE_ENTRIES,
         install_snapshot_timeout: 600_000,
+        // A leader that comes back may have lost entries that others made durable and that were
+        // committed without it: in its old term it would put others in their places.
+        enable_leader_restore: Some(false),
         ..openraft::Config::default()
     };
     raft.validate().map_err(|error| Error::Config(error.to_string()))

@@ -137,11 +137,8 @@ impl Links {
     }
 
     fn open(&self, id: u64, urls: &[String]) -> Link {
-        let connector = Connector {
-            urls: urls.to_vec(),
-            tls: self.tls.clone(),
-            network: self.network.clone(),
-        };
+        let connector =
+            Connector { urls: urls.to_vec(), tls: self.tls.clone(), network: self.network.clone() };
         Link {
             id,
             identity: self.identity.clone(),

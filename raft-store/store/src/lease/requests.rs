@@ -27,7 +27,8 @@ impl Inner {
         let chosen = id != 0;
         loop {
             // Any id but 0 that fits: etcd's tools print it as a positive number.
-            let id = if chosen { id } else { (stdx::simulated::random() >> 1).cast_signed().max(1) };
+            let id =
+                if chosen { id } else { (stdx::simulated::random() >> 1).cast_signed().max(1) };
             let lease_grant = Some(LeaseGrantRequest { ttl, id });
             let request = InternalRaftRequest { lease_grant, ..Default::default() };
             match self.propose_as(who, request).await {
