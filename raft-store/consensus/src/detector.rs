@@ -39,6 +39,14 @@ const EARLY: Duration = Duration::from_secs(5);
 /// Head start of the member with the smaller id at the first election.
 const FIRST_STAGGER: Duration = Duration::from_millis(40);
 
+/// The member runs: one that is alone waits for nobody.
+pub(crate) fn began(inner: &Arc<Inner>) {
+    let inner = inner.clone();
+    stdx::task::spawn("consensus-first-election", async move {
+        inner.hasten_first_election().await;
+    });
+}
+
 /// The stream to a member has opened.
 pub(crate) fn reached(inner: &Arc<Inner>, id: u64) {
     tracing::debug!(peer = format!("{id:x}"), "peer reached");
@@ -199,7 +207,7 @@ impl Inner {
     }
 
     /// Has a member that was just started ask for votes as soon as it has reached a majority.
-    pub(crate) async fn hasten_first_election(&self) {
+    async fn hasten_first_election(&self) {
         let voters: Vec<u64> = self.membership().voter_ids().collect();
         let is_up =
             |id: &u64| *id == self.id || self.links.get(*id).is_some_and(|link| link.is_up());

@@ -28,7 +28,7 @@ use tokio::{
 use crate::{
     Config, Divergence, Error, Handle, Initial, LeaderService, Reserve, StateMachine,
     adapter::{Adapter, blocking},
-    compaction, config,
+    compaction, config, detector,
     forward::Forwarder,
     log::LogStore,
     membership,
@@ -210,11 +210,7 @@ fn spawn_watchful(inner: &Arc<Inner>) {
     stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
     stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
     stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
-    // Whoever is a majority alone waits for nobody.
-    let alone = inner.clone();
-    stdx::task::spawn("consensus-first-election", async move {
-        alone.hasten_first_election().await;
-    });
+    detector::began(inner);
 }
 
 /// The listeners of all addresses but the first.

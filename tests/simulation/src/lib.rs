@@ -12,10 +12,11 @@
 //! can be tested with evidence of a lie.
 //!
 //! What it does not show: the log's own RocksDB and its thread, the system's sockets, TLS, and
-//! the client ports; other tests do. Runs repeat as far as what they depend on does: `select!`
-//! without an order and hash maps take their chance from the system where libraries use them, and
-//! RocksDB compacts in threads of its own. None of that is known to change a run's history; the
-//! test `repeatable` says so for some seeds.
+//! the client ports; other tests do. The same seed gives the same schedule always. It gives the
+//! same history almost: tokio wakes the waiters of a `watch` channel in an order that it draws from
+//! a generator of its own, which cannot be seeded without `--cfg tokio_unstable`, and RocksDB
+//! compacts in threads of its own. So a run that failed is printed with all that happened in it,
+//! and may have to be repeated a few times.
 
 mod clients;
 mod disk;
