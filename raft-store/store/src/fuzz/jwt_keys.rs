@@ -25,10 +25,6 @@ const SETTINGS: [(&str, &str); 8] = [
     ("RS256", "pub-key"),
 ];
 
-/// How many points the curve P-521 has: a prime.
-const ORDER: &[u8] = b"1fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\
-    ffa51868783bf2f966b7fcc0148f709a5d03bb5c9b8899c47aebb6fb71e91386409";
-
 static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let (p256, p384, p521) = (
         p256::SecretKey::from_slice(&[7; 32]).expect("a key"),
@@ -36,10 +32,9 @@ static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         p521::SecretKey::from_slice(&[&[0], &[7; 65][..]].concat()).expect("a key"),
     );
     let ed = SigningKey::from_bytes(&[7; 32]);
-    // Two primes that everybody knows.
-    let mersenne = (BigUint::from(1_u8) << 521) - BigUint::from(1_u8);
-    let order = BigUint::parse_bytes(ORDER, 16).expect("a number");
-    let rsa = RsaPrivateKey::from_p_q(mersenne, order, BigUint::from(65_537_u32));
+    // The two largest primes of 521 bits.
+    let prime = |below: u32| (BigUint::from(1_u8) << 521) - BigUint::from(below);
+    let rsa = RsaPrivateKey::from_p_q(prime(1), prime(115), BigUint::from(65_537_u32));
     let rsa = rsa.expect("a key");
     let pem = LineEnding::LF;
     let texts = [
