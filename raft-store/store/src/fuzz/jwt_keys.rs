@@ -32,9 +32,9 @@ static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         p521::SecretKey::from_slice(&[&[0], &[7; 65][..]].concat()).expect("a key"),
     );
     let ed = SigningKey::from_bytes(&[7; 32]);
-    // Two primes that everybody knows.
-    let prime = |power: usize| (BigUint::from(1_u8) << power) - BigUint::from(1_u8);
-    let rsa = RsaPrivateKey::from_p_q(prime(521), prime(607), BigUint::from(65_537_u32));
+    // The two largest primes of 521 bits.
+    let prime = |below: u32| (BigUint::from(1_u8) << 521) - BigUint::from(below);
+    let rsa = RsaPrivateKey::from_p_q(prime(1), prime(115), BigUint::from(65_537_u32));
     let rsa = rsa.expect("a key");
     let pem = LineEnding::LF;
     let texts = [

@@ -5,17 +5,21 @@ use ed25519_dalek::SigningKey;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey};
 use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use rsa::{
-    RsaPrivateKey, RsaPublicKey,
+    BigUint, RsaPrivateKey, RsaPublicKey,
     pkcs1::{
         DecodeRsaPrivateKey as _, DecodeRsaPublicKey as _, EncodeRsaPrivateKey as _,
         EncodeRsaPublicKey as _,
     },
+    traits::PrivateKeyParts as _,
 };
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _,
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
+
+/// Bits by which the primes of a key may differ.
+const UNEQUAL: usize = 8;
 
 /// What signs tokens, and what checks them.
 pub(super) struct Keys {
@@ -86,6 +90,11 @@ fn private_key(algorithm: Algorithm, pem: &[u8]) -> Option<(EncodingKey, Vec<u8>
                 }
                 other => RsaPrivateKey::from_pkcs8_der(other.secret_der()).ok()?,
             };
+            // Signing with primes of very different sizes takes for ever.
+            let bits = key.primes().iter().map(BigUint::bits);
+            if bits.clone().max()? - bits.min()? > UNEQUAL {
+                return None;
+            }
             let public = key.to_public_key().to_pkcs1_der().ok()?.as_bytes().to_vec();
             let key = key.to_pkcs1_der().ok()?;
             Some((EncodingKey::from_rsa_der(key.as_bytes()), public))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use p256::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
-use rsa::{pkcs1::EncodeRsaPrivateKey as _, rand_core::OsRng};
+use rsa::{BigUint, pkcs1::EncodeRsaPrivateKey as _, rand_core::OsRng};
 use serde_json::json;
 
 use super::*;
@@ -71,6 +71,16 @@ fn rsa_keys_of_all_forms_sign_and_check() {
     assert_eq!(error, "public and private keys don't match");
     let (one, two) = (jwt("RS256", &other, "").unwrap(), jwt("RS256", &pkcs1, "").unwrap());
     assert_eq!(two.identify(&one.sign("ann", 1).unwrap()), None);
+}
+
+#[test]
+fn an_rsa_key_that_signs_for_ever_is_refused() {
+    let files = Files::new("unequal");
+    let prime = |power: usize| (BigUint::from(1_u8) << power) - BigUint::from(1_u8);
+    let key = rsa::RsaPrivateKey::from_p_q(prime(521), prime(607), BigUint::from(65_537_u32));
+    let key = files.write("key.pem", key.unwrap().to_pkcs1_pem(LineEnding::LF).unwrap());
+    let error = jwt("RS256", &key, "").err().unwrap();
+    assert_eq!(error, "unreadable private key, or none for RS256");
 }
 
 #[test]
