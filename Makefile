@@ -4,7 +4,6 @@ BIN := $(CARGO_TARGET_DIR)/debug/trireme
 DATA_DIR ?= /tmp/trireme
 MASTERS ?= 3
 NODES ?= 2
-SEEDS ?= 1
 DEV_FLAGS ?=
 SHARED ?= ../shared
 TRANSCRIPTS ?= $(SHARED)/transcripts
@@ -57,11 +56,11 @@ suite: build ## The suite alone; ONLY=name for some of it
 	cargo test --locked -p suite -- --test-threads=1 $(ONLY)
 
 faults: build ## What clients are told while members are harmed in ten ways; SEEDS=n each, ONLY=name
-	SEEDS=$(SEEDS) ONLY=$(ONLY) cargo test --locked -p suite --test linearizable -- --nocapture
+	SEEDS=$(or $(SEEDS),1) ONLY=$(ONLY) cargo test --locked -p suite --test linearizable -- --nocapture
 clients: build ## Others' programs for etcd against three members; ONLY=etcdctl, etcd_client, python_etcd3 or patroni
 	tests/clients/run.py $(ONLY)
 sim: ## Simulate whole clusters of the store: SEEDS=1000 seeds FROM=0 on, each for LASTS=5000 virtual ms
-	SEEDS=$(SEEDS) FROM=$(FROM) LASTS=$(LASTS) cargo test --locked -p simulation --test seeds -- --nocapture
+	SEEDS=$(or $(SEEDS),1000) FROM=$(FROM) LASTS=$(LASTS) cargo test --locked -p simulation --test seeds -- --nocapture
 
 transcripts: build ## Replay the recorded behaviour of a real Kubernetes 1.37; prints passed and failed per file
 	TRANSCRIPTS=$(TRANSCRIPTS) scripts/transcripts.sh $(BIN) $(FILES)

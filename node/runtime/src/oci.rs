@@ -197,8 +197,28 @@ impl Inner {
         });
     }
 
+    /// A container's process runs, or has run: told once, and before its end. A very short one may
+    /// have ended before whoever started it gets here.
+    fn started(&self, id: &str) {
+        let progress: Progress = read_json(&self.dir(id).join(PROGRESS)).unwrap_or_default();
+        let mut containers = self.containers.lock();
+        let Some(entry) = containers.get_mut(id).filter(|_| progress.started_at > 0) else {
+            return;
+        };
+        entry.container.started_at = progress.started_at;
+        if entry.container.state == ContainerState::Created {
+            entry.container.pid = progress.pid;
+            entry.container.state = ContainerState::Running;
+            entry.state.send_replace(ContainerState::Running);
+            let sandbox = entry.container.sandbox.clone();
+            // Nobody listening is fine.
+            let _ = self.events.send(Event::Started { id: id.into(), sandbox });
+        }
+    }
+
     /// A container has ended.
     fn ended(&self, id: &str, sandbox: &str, exit: Exit) {
+        self.started(id);
         self.set_state(id, ContainerState::Exited(exit.clone()));
         // Nobody listening is fine.
         let _ = self.events.send(Event::Exited { id: id.into(), sandbox: sandbox.into(), exit });
@@ -307,18 +327,7 @@ impl Runtime for Oci {
             Inner::wait_end(&entry, SHIM_END).await;
             return Err(refusal(&self.0.entry(id)?.container).unwrap_or(error));
         }
-        let progress: Progress = read_json(&dir.join(PROGRESS)).unwrap_or_default();
-        if let Some(entry) = self.0.containers.lock().get_mut(id) {
-            entry.container.started_at = progress.started_at;
-            // A very short process may have ended already; then its end is the newer state.
-            if entry.container.state == ContainerState::Created {
-                entry.container.pid = progress.pid;
-                entry.container.state = ContainerState::Running;
-                entry.state.send_replace(ContainerState::Running);
-            }
-        }
-        let sandbox = entry.container.sandbox;
-        let _ = self.0.events.send(Event::Started { id: id.into(), sandbox });
+        self.0.started(id);
         Ok(())
     }
 
