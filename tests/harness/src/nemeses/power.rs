@@ -21,7 +21,7 @@ pub(super) const NEMESIS: Nemesis = Nemesis {
 
 async fn turn(stage: &mut Stage<'_>) -> Result<()> {
     let target = stage.leader_mostly().await;
-    let is_all = stage.turn % 2 == 0;
+    let is_all = stage.turn.is_multiple_of(2);
     stage.did(if is_all { "all" } else { "one" });
     let lost: Vec<usize> = (0..MEMBERS).filter(|at| is_all || *at == target).collect();
     for at in &lost {

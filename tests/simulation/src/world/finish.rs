@@ -29,6 +29,8 @@ impl World {
         self.clients.stop();
         let end = self.now + QUIET;
         while self.now < end && !self.is_quiet() {
+            // One that was told to stop in order may only end now.
+            self.revive();
             self.step();
         }
         if !self.is_quiet() {
