@@ -50,7 +50,7 @@ unit: ## Tests without a cluster
 suite: build ## The suite alone; ONLY=name for some of it
 	cargo test --locked -p suite -- --test-threads=1 $(ONLY)
 
-sim: ## Simulate whole clusters of the store: SEEDS=1000 seeds FROM=0 on, each for LASTS=5000 virtual ms
+sim: ## Simulate whole clusters of the store: SEEDS=200 seeds FROM=0 on, each for LASTS=5000 virtual ms
 	SEEDS=$(SEEDS) FROM=$(FROM) LASTS=$(LASTS) cargo test --locked -p simulation --test seeds -- --nocapture
 
 transcripts: build ## Replay the recorded behaviour of a real Kubernetes 1.37; prints passed and failed per file
