@@ -49,7 +49,9 @@ fn decode(input: &[u8]) -> Outcome {
     let message = from_json(&kind, text);
     if let Ok(message) = &message {
         let again = from_json(&kind, &to_json(message).expect("what was read can be written"));
-        assert_eq!(again.expect("it was written here"), *message);
+        // As they go to the service: what is empty is as good as not there.
+        let again = again.expect("it was written here").encode_to_vec();
+        assert_eq!(again, message.encode_to_vec());
     }
     Outcome::from(&message)
 }
