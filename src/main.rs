@@ -24,8 +24,7 @@ mod term;
 
 use std::process::ExitCode;
 
-/// The allocator: many small allocations on several threads, and memory goes back to the system.
-// Tests bring one that counts.
+/// The allocator: many small allocations, and memory goes back to the system. Tests bring one that counts.
 #[cfg(not(test))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -41,13 +40,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            term::error(&error);
-            ExitCode::FAILURE
-        }
-    }
+    let Err(error) = run(cli) else { return ExitCode::SUCCESS };
+    term::error(&error);
+    ExitCode::FAILURE
 }
 
 /// Settles the process, then runs its command to the end.
