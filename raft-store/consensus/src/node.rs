@@ -186,15 +186,7 @@ pub async fn start_on<L: Accept>(
     let stop = inner.stop.clone();
     let serving = service::listen(listener, server_tls, stop.clone(), inner.clone());
     stdx::task::spawn("consensus-listener", serving);
-    stdx::task::spawn("consensus-view", view::follow(inner.clone(), senders));
-    let reading = reads::run(inner.clone(), readers);
-    let guard = stop.clone();
-    stdx::task::spawn("consensus-reads", async move { guard.guard(reading).await });
-    stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
-    detector::began(&inner);
-    stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
-    stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
-    stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
+    spawn_tasks(&inner, senders, readers);
     let ending = inner.clone();
     stdx::task::spawn("consensus-shutdown", async move {
         if stop.guard(shutdown.triggered()).await.is_some() {
@@ -203,6 +195,23 @@ pub async fn start_on<L: Accept>(
     });
     tracing::info!(member = format!("{:x}", config.id), name = config.name, "consensus runs");
     Ok(Handle { inner })
+}
+
+/// Starts what runs beside the core until the member stops.
+fn spawn_tasks(
+    inner: &Arc<Inner>,
+    senders: view::Senders,
+    readers: tokio::sync::mpsc::Receiver<reads::Waiter>,
+) {
+    stdx::task::spawn("consensus-view", view::follow(inner.clone(), senders));
+    let reading = reads::run(inner.clone(), readers);
+    let guard = inner.stop.clone();
+    stdx::task::spawn("consensus-reads", async move { guard.guard(reading).await });
+    stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
+    detector::began(inner);
+    stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
+    stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
+    stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
 }
 
 /// The log and whose it is; that of a last survivor is made its own.
