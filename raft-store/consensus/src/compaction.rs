@@ -58,11 +58,11 @@ impl Inner {
                     break;
                 }
             }
-            while wanted > 0 {
+            let purged = |m: &RaftMetrics<TypeConfig>| types::index(m.purged.as_ref()) >= wanted;
+            let mut is_done = wanted == 0;
+            while !is_done {
                 self.raft.trigger().purge_log(wanted).await.map_err(|_| Error::Stopped)?;
-                if self.sees(|m| types::index(m.purged.as_ref()) >= wanted).await? {
-                    break;
-                }
+                is_done = self.sees(purged).await?;
             }
             tracing::debug!(upto = wanted, "log compacted");
             Ok(())

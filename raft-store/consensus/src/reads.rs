@@ -17,7 +17,7 @@ const QUEUE: usize = 16 << 10;
 /// How long a read waits through elections.
 const LIMIT: Duration = Duration::from_secs(5);
 
-type Waiter = oneshot::Sender<Option<u64>>;
+pub(crate) type Waiter = oneshot::Sender<Option<u64>>;
 
 /// Where reads queue.
 #[derive(Clone)]
