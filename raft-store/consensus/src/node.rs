@@ -187,7 +187,6 @@ pub async fn start_on<L: Accept>(
     });
     let senders = view::Senders { view: view_in, leader: leader_in };
     let stop = inner.stop.clone();
-<<<<<<< HEAD
     serve(listener, server_tls.as_ref(), &inner);
     more.into_iter().for_each(|listener| serve(listener, server_tls.as_ref(), &inner));
     stdx::task::spawn("consensus-view", view::follow(inner.clone(), senders));
@@ -195,11 +194,6 @@ pub async fn start_on<L: Accept>(
     let guard = stop.clone();
     stdx::task::spawn("consensus-reads", async move { guard.guard(reading).await });
     spawn_watchful(&inner);
-=======
-    let serving = service::listen(listener, server_tls, stop.clone(), inner.clone());
-    stdx::task::spawn("consensus-listener", serving);
-    spawn_tasks(&inner, senders, readers);
->>>>>>> sim
     let ending = inner.clone();
     stdx::task::spawn("consensus-shutdown", async move {
         if stop.guard(shutdown.triggered()).await.is_some() {
@@ -210,7 +204,6 @@ pub async fn start_on<L: Accept>(
     Ok(Handle { inner })
 }
 
-<<<<<<< HEAD
 /// Starts the tasks that look after leader, log and members.
 fn spawn_watchful(inner: &Arc<Inner>) {
     stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
@@ -233,23 +226,6 @@ async fn more_listeners(config: &Config) -> Result<Vec<TcpListener>, Error> {
 fn serve<L: Accept>(listener: L, tls: Option<&Arc<rustls::ServerConfig>>, inner: &Arc<Inner>) {
     let serving = service::listen(listener, tls.cloned(), inner.stop.clone(), inner.clone());
     stdx::task::spawn("consensus-listener", serving);
-=======
-/// Starts what runs beside the core until the member stops.
-fn spawn_tasks(
-    inner: &Arc<Inner>,
-    senders: view::Senders,
-    readers: tokio::sync::mpsc::Receiver<reads::Waiter>,
-) {
-    stdx::task::spawn("consensus-view", view::follow(inner.clone(), senders));
-    let reading = reads::run(inner.clone(), readers);
-    let guard = inner.stop.clone();
-    stdx::task::spawn("consensus-reads", async move { guard.guard(reading).await });
-    stdx::task::spawn("consensus-pacemaker", pacemaker::run(inner.clone()));
-    detector::began(inner);
-    stdx::task::spawn("consensus-pulse", pulse::run(inner.clone()));
-    stdx::task::spawn("consensus-compaction", compaction::run(inner.clone()));
-    stdx::task::spawn("consensus-promotion", membership::promote_waiting(inner.clone()));
->>>>>>> sim
 }
 
 /// The log and whose it is; that of a last survivor is made its own.
