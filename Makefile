@@ -30,8 +30,6 @@ test: build ## Pass all tests: unit, tidy, and the suite on real clusters (root 
 	cargo test --locked --workspace --exclude suite
 	@echo "==> the suite: real masters, real containers"
 	cargo test --locked -p suite -- --test-threads=1
-	@echo "==> clients of others that need no download"
-	tests/clients/run.py --quick
 
 verify: fmt clippy tidy deny unit ## All that judges the code; never writes
 fix: ## Mend formatting and simple lints
