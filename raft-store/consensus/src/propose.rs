@@ -88,8 +88,12 @@ impl Inner {
         }
     }
 
-    /// Waits until a leader is known.
+    /// Waits until a leader is known. Who asks again and again ends here when the member does: the
+    /// last view stays as it was, and nothing waits for the next.
     pub(crate) async fn wait_leader(&self, deadline: Instant) -> Result<(u64, u64), Error> {
+        if self.stop.is_triggered() {
+            return Err(Error::Stopped);
+        }
         let mut view = self.view.clone();
         let known = async {
             let known = view.wait_for(|view| view.leader.is_some()).await;

@@ -4,6 +4,11 @@
 const SEEDS: &[(u64, u64)] = &[
     // A leader without power came back as the leader of its old term, without its last entries.
     (8, 5000),
+    // Whoever asked the leader through a member that stopped asked again without a pause, for ever
+    // in virtual time.
+    (12, 5000),
+    (16, 5000),
+    (45, 5000),
 ];
 
 #[test]
