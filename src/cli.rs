@@ -11,6 +11,11 @@ use crate::{
     server, snapshot, status, store, term,
 };
 
+/// What is not logged unless it is asked for by name: openraft warns of every heartbeat that comes late and of every
+/// attempt to reach a member that is away, and calls it an error that a member which ends takes no more messages. What
+/// matters of that is logged by our own crate.
+const QUIET: &str = "openraft=error,openraft::raft::raft_inner=off";
+
 /// Kubernetes whose masters you can kill.
 ///
 /// One binary holds every part of a cluster: control-plane replicas that form a Raft group with the store inside
@@ -53,11 +58,11 @@ enum LogFormat {
 impl Cli {
     /// What to log.
     pub(crate) fn log_filter(&self) -> String {
-        match &self.command {
+        let of_command = match &self.command {
             Command::Store(args) => args.log_filter(),
             _ => None,
-        }
-        .unwrap_or_else(|| self.log.clone())
+        };
+        format!("{QUIET},{}", of_command.as_deref().unwrap_or(&self.log))
     }
 
     /// How to log.

@@ -1,5 +1,4 @@
-//! `trireme`: the one binary. Every component is a subcommand; this file only reads the command line, settles where
-//! the process runs, and hands over.
+//! `trireme`: the one binary. Every component is a subcommand; this file reads the command line and hands over.
 
 mod apiserver;
 mod cli;
@@ -23,14 +22,18 @@ mod store;
 mod term;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The allocator: many small allocations, and memory goes back to the system. Tests bring one that counts.
 #[cfg(not(test))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long tasks may take to end, and to close their disks: only one that hangs takes so long.
+const END: Duration = Duration::from_secs(5);
+
 fn main() -> ExitCode {
-    // A container's shim is small and has an executor of its own: it must not pass through all of this.
+    // A container's shim is small and has an executor of its own.
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|arg| arg == "shim") {
         let _ = nix::sys::prctl::set_thp_disable(false);
@@ -50,8 +53,8 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
     place::settle(&cli.place)?;
     stdx::telemetry::init(&cli.log_filter(), cli.log_format());
     stdx::tls::install_provider();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(cli.command.run());
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(END);
     outcome
 }

@@ -67,19 +67,12 @@ pub(crate) struct Args {
     /// Most Pods on this node.
     #[arg(long, default_value_t = 110)]
     max_pods: u32,
-    /// What is disk pressure: nodefs.available<N%.
-    #[arg(long, default_value = "nodefs.available<10%", value_parser = disk_left)]
-    eviction_hard: u64,
+    /// What is disk pressure: nodefs.available<N% or nodefs.available<QUANTITY.
+    #[arg(long, default_value = "nodefs.available<10%")]
+    eviction_hard: agent::Threshold,
     /// Run all simulated nodes of the dev cluster in this directory.
     #[arg(long, hide = true, value_name = "DIR")]
     fleet: Option<PathBuf>,
-}
-
-/// The percentage of `nodefs.available<N%`, the only signal so far.
-fn disk_left(text: &str) -> Result<u64, String> {
-    let number = text.strip_prefix("nodefs.available<").and_then(|rest| rest.strip_suffix('%'));
-    let percent = number.and_then(|number| number.parse().ok()).filter(|percent| *percent <= 100);
-    percent.ok_or_else(|| "use nodefs.available<N%: other signals are not there yet".to_owned())
 }
 
 /// Runs until a signal.

@@ -10,6 +10,7 @@ use crate::masters::members;
 
 /// Flags of a store member; names are etcd's.
 #[derive(Debug, Clone, clap::Args)]
+#[allow(clippy::duplicated_attributes, reason = "two arguments are changed alike")]
 #[command(
     next_help_heading = "Store",
     mut_arg("force_new_cluster", switch),

@@ -14,6 +14,7 @@ const COMMON_NAME: &str = "trireme store";
 
 /// Flags about certificates; names are etcd's.
 #[derive(Debug, Clone, clap::Args)]
+#[allow(clippy::duplicated_attributes, reason = "three arguments are changed alike")]
 #[command(
     mut_arg("client_cert_auth", switch),
     mut_arg("auto_tls", switch),

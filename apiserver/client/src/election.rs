@@ -141,22 +141,22 @@ impl Election {
             let work = stdx::task::spawn("term", on_term(term));
             let abort = work.abort_handle();
             let mut work = std::pin::pin!(work);
-            let (how, lease) = {
+            let (how, works) = {
                 let renewing = self.renew(lease, &identity);
                 tokio::select! {
-                    _ = &mut work => ("the work ended", None),
-                    () = over.triggered() => ("shutdown", None),
-                    () = self.replaced(&view, &identity) => ("replaced", None),
-                    lease = renewing => ("not renewed", lease),
+                    _ = &mut work => ("the work ended", false),
+                    () = over.triggered() => ("shutdown", true),
+                    () = self.replaced(&view, &identity) => ("replaced", true),
+                    () = renewing => ("not renewed", true),
                 }
             };
             tracing::info!(lease = %self.config.name, identity, how, "no longer leading");
             over.trigger();
-            if timeout(STOP, work).await.is_err() {
+            // Work that has ended must not be waited for again.
+            if works && timeout(STOP, work).await.is_err() {
                 abort.abort();
                 tracing::warn!(lease = %self.config.name, "the term's work was cut off");
             }
-            drop(lease);
             self.release(&identity).await;
             shutdown.guard(tokio::time::sleep(self.jitter(self.config.retry / 10))).await;
         }
@@ -266,7 +266,7 @@ impl Election {
     }
 
     /// Renews until that fails for too long.
-    async fn renew(&self, mut lease: Lease, identity: &str) -> Option<Lease> {
+    async fn renew(&self, mut lease: Lease, identity: &str) {
         let mut good = Instant::now();
         let mut pause = self.config.retry;
         loop {
@@ -280,18 +280,18 @@ impl Election {
                     continue;
                 }
                 Ok(Err(error)) if error.is_conflict() || error.is_not_found() => {
-                    lease = self.ours(identity).await?;
-                    pause = self.config.retry / 20;
+                    let Some(ours) = self.ours(identity).await else { return };
+                    (lease, pause) = (ours, self.config.retry / 20);
                 }
                 Ok(Err(error)) => {
                     let error = stdx::chain(&error);
                     tracing::warn!(lease = %self.config.name, error, "not renewed");
                     pause = self.config.retry / 4;
                 }
-                Err(_) => return Some(lease),
+                Err(_) => return,
             }
             if good.elapsed() >= self.config.renew {
-                return Some(lease);
+                return;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Settings of a node's agent.
 
+use crate::Threshold;
 use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
@@ -94,8 +95,8 @@ pub struct Config {
     /// Whether volumes and files are really made. A simulated runtime needs none; thousands of Pods
     /// stay cheap.
     pub files: bool,
-    /// Percent of its disk below which the node has disk pressure.
-    pub disk_left: u64,
+    /// What must be left of its disk: with less, the node has disk pressure.
+    pub disk_left: Threshold,
     /// Version shown as the kubelet's.
     pub version: String,
 }
@@ -122,7 +123,7 @@ impl Config {
             max_pods: 110,
             manifests: None,
             files: true,
-            disk_left: 10,
+            disk_left: Threshold::Percent(10),
             version: "v1.37.0+trireme".into(),
         }
     }

@@ -28,9 +28,11 @@ mod statics;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod threshold;
 mod volume;
 
 pub use config::{Config, NetworkConfig, Profile};
 pub use error::{Error, Result};
 pub use pod::host_port::{HostPort, HostPorts};
 pub use run::{Links, run};
+pub use threshold::Threshold;

@@ -152,6 +152,13 @@ impl LogStore {
         written.await.map_err(|_| gone())?
     }
 
+    /// The same; and then nothing can be written any more, and no thread of its own holds the disk.
+    pub(crate) async fn end(&self) -> io::Result<()> {
+        let (done, ended) = oneshot::channel();
+        self.send(Job::End { done }).await?;
+        ended.await.map_err(|_| gone())?
+    }
+
     async fn send(&self, job: Job) -> io::Result<()> {
         self.jobs.send(job).await.map_err(|_| gone())
     }

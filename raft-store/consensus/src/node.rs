@@ -191,17 +191,21 @@ pub async fn start_on<L: Accept>(
     more.into_iter().for_each(|listener| serve(listener, server_tls.as_ref(), &inner));
     stdx::task::spawn("consensus-view", view::follow(inner.clone(), senders));
     let reading = reads::run(inner.clone(), readers);
-    let guard = stop.clone();
-    stdx::task::spawn("consensus-reads", async move { guard.guard(reading).await });
+    stdx::task::spawn("consensus-reads", async move { stop.guard(reading).await });
     spawn_watchful(&inner);
-    let ending = inner.clone();
-    stdx::task::spawn("consensus-shutdown", async move {
-        if stop.guard(shutdown.triggered()).await.is_some() {
-            ending.end_in_order().await;
-        }
-    });
+    spawn_shutdown(&inner, shutdown);
     tracing::info!(member = format!("{:x}", config.id), name = config.name, "consensus runs");
     Ok(Handle { inner })
+}
+
+/// Has the member end in order when it is told to.
+fn spawn_shutdown(inner: &Arc<Inner>, shutdown: Shutdown) {
+    let inner = inner.clone();
+    stdx::task::spawn("consensus-shutdown", async move {
+        if inner.stop.guard(shutdown.triggered()).await.is_some() {
+            inner.end_in_order().await;
+        }
+    });
 }
 
 /// Starts the tasks that look after leader, log and members.
@@ -253,7 +257,7 @@ impl Inner {
         if let Err(error) = blocking(move || machine.flush()).await {
             tracing::warn!(%error, "state not flushed at the end; it will be applied again");
         }
-        if let Err(error) = self.log.sync().await {
+        if let Err(error) = self.log.end().await {
             tracing::warn!(%error, "log not synced at the end");
         }
         self.finish(Ok(()));

@@ -107,9 +107,17 @@ impl Inner {
             self.size.in_use.store(in_use, Ordering::Relaxed);
             let config = &self.config;
             match look(&config.data_dir, config.min_free_bytes, &config.reserve) {
-                Ok(short) => self.size.is_short.store(short, Ordering::Relaxed),
+                Ok(short) => self.note_room(short),
                 Err(error) => tracing::debug!(%error, "free space not known"),
             }
+        }
+    }
+
+    /// Whether the disk is short: then the state must not begin to write files.
+    fn note_room(&self, short: bool) {
+        self.size.is_short.store(short, Ordering::Relaxed);
+        if let Err(error) = self.state().load().disk.hold(short) {
+            tracing::warn!(%error, short, "the state's memory is not held");
         }
     }
 

@@ -159,7 +159,10 @@ fn seed(name: &str) -> u64 {
 /// The input that is being tried and since when; looked at by a thread of its own, which ends the
 /// process should the input never come to an end.
 #[derive(Clone, Default)]
-struct Current(Arc<Mutex<Option<(Vec<u8>, Instant)>>>);
+struct Current(Arc<Mutex<Option<Trial>>>);
+
+/// An input, and since when it is tried.
+type Trial = (Vec<u8>, Instant);
 
 impl Current {
     fn watched(name: &'static str) -> Self {
@@ -179,7 +182,7 @@ impl Current {
         current
     }
 
-    fn get(&self) -> Option<(Vec<u8>, Instant)> {
+    fn get(&self) -> Option<Trial> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

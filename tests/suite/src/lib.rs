@@ -6,9 +6,14 @@ pub mod room;
 
 use anyhow::{Context, Result};
 use client::{Client, ListOptions};
-use harness::{Cluster, repository_file, until};
-use k8s_openapi::api::core::v1::Pod;
+use harness::{Cluster, patience, repository_file};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Time between looks at Pods.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The application's label.
 pub const WEB: &str = "app=web";
@@ -22,13 +27,51 @@ pub async fn apply_web(cluster: &Cluster, ready: usize) -> Result<()> {
     Ok(())
 }
 
-/// Waits until exactly so many Pods with a label are Ready, and none besides.
+/// Waits until exactly so many Pods with a label are Ready, and none besides. A failure says what the Pods wait for.
 pub async fn until_ready(client: &Client, label: &str, count: usize) {
-    until(&format!("{count} pods with {label} are ready"), || async {
-        let pods = pods(client, label).await.unwrap_or_default();
-        pods.len() == count && pods.iter().all(is_ready)
-    })
-    .await;
+    let end = Instant::now() + patience();
+    loop {
+        let found = pods(client, label).await;
+        let pods = found.as_deref().unwrap_or_default();
+        if pods.len() == count && pods.iter().all(is_ready) {
+            return;
+        }
+        let there: Vec<String> = pods.iter().map(describe).collect();
+        assert!(
+            Instant::now() < end,
+            "waited too long until {count} pods with {label} are ready: {} ({:?})\n{}",
+            there.join("\n"),
+            found.err(),
+            nodes_of(client).await,
+        );
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A Pod's name, node, and the conditions that are not true.
+fn describe(pod: &Pod) -> String {
+    let status = pod.status.clone().unwrap_or_default();
+    let conditions = status.conditions.into_iter().flatten().filter(|one| one.status != "True");
+    let conditions: Vec<String> = conditions
+        .map(|one| format!("{} {}", one.type_, one.message.or(one.reason).unwrap_or_default()))
+        .collect();
+    let phase = status.phase.unwrap_or_default();
+    format!("{} {phase} on {:?}: {}", name(pod), node(pod), conditions.join("; "))
+}
+
+/// The nodes, their taints and pressures.
+async fn nodes_of(client: &Client) -> String {
+    let nodes = match client.list::<Node>("", &ListOptions::default()).await {
+        Ok(nodes) => nodes.items,
+        Err(error) => return format!("no nodes: {error}"),
+    };
+    let line = |node: &Node| {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        let taints: Vec<String> = taints.iter().map(|one| one.key.clone()).collect();
+        format!("{name} taints {taints:?}")
+    };
+    nodes.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// All Pods with a label in namespace `default`.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use client::watch::{Event, Start};
-use client::{Client, Selection};
+use client::{Client, ListOptions, Selection};
 use harness::{Cluster, Options, Writer, until};
 use k8s_openapi::api::core::v1::ConfigMap;
 use parking_lot::Mutex;
@@ -20,15 +20,17 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Watches a writer's objects. A broken connection goes on at the last revision, never with a new list.
-    fn start(client: Client, label: &str) -> Self {
+    /// Watches a writer's objects from now on. A broken connection goes on at the last revision, and nothing ever
+    /// begins with a list: that would come in the order of names.
+    async fn start(client: Client, label: &str) -> Result<Self> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = seen.clone();
         let labels = format!("writer={label}");
+        let now = client.list::<ConfigMap>("default", &ListOptions::labels(&labels)).await?;
+        let mut start = Start::After(now.revision().to_owned());
         let task = tokio::spawn(async move {
             let selection =
                 Selection { namespace: "default".into(), labels, ..Selection::default() };
-            let mut start = Start::Initial;
             loop {
                 let Ok(mut watch) = client.watch::<ConfigMap>(&selection, &start).await else {
                     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -47,7 +49,7 @@ impl Watcher {
                 }
             }
         });
-        Self { seen, task }
+        Ok(Self { seen, task })
     }
 
     /// Waits until everything acknowledged was seen; fails if anything came twice or out of order.
@@ -71,7 +73,7 @@ impl Watcher {
 /// A cluster without nodes, with a writer and a watcher on it.
 async fn under_load(label: &str) -> Result<(Cluster, Writer, Watcher)> {
     let cluster = Cluster::start(Options { nodes: 0, ..Options::simulated(0) }).await?;
-    let watcher = Watcher::start(cluster.client()?, label);
+    let watcher = Watcher::start(cluster.client()?, label).await?;
     let writer = Writer::start(cluster.client()?, label);
     until("writes are under way", || async { writer.so_far().acknowledged.len() >= ENOUGH }).await;
     Ok((cluster, writer, watcher))

@@ -82,6 +82,33 @@ async fn one_leads_and_the_next_takes_over_when_it_stops() {
 }
 
 #[tokio::test]
+async fn work_that_ends_by_itself_gives_the_lease_up_and_begins_again() {
+    let cluster = Cluster::new();
+    let transport: Arc<dyn Transport> =
+        Arc::new(Local { cluster: cluster.clone(), cut: Shutdown::new() });
+    let mut config = Config::new("worker", "one");
+    config.retry = Duration::from_millis(100);
+    let election = Election::new(config, Client::local(transport, "one"));
+    let (sender, mut terms) = watch::channel(0);
+    let sender = Arc::new(sender);
+    let shutdown = Shutdown::new();
+    let stop = shutdown.clone();
+    let running = stdx::task::spawn("election", async move {
+        let on_term = move |_| {
+            let sender = sender.clone();
+            async move { sender.send_modify(|terms| *terms += 1) }
+        };
+        election.run(stop, on_term).await;
+    });
+    let third = tokio::time::timeout(LONG, terms.wait_for(|terms| *terms >= 3)).await;
+    third.expect("in time").expect("the election goes on");
+    shutdown.trigger();
+    tokio::time::timeout(LONG, running).await.expect("in time").expect("no panic");
+    let empty = || spec(&cluster)["holderIdentity"].is_null();
+    assert!(holds(LONG, empty).await);
+}
+
+#[tokio::test]
 async fn a_cleared_lease_ends_the_term_and_the_standby_takes_it_at_once() {
     let cluster = Cluster::new();
     let mut one = compete(&cluster, "one", |config| config.retry = Duration::from_secs(3600));

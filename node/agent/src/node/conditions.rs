@@ -1,16 +1,16 @@
 //! The conditions of a node: whether it can take Pods, and what it runs short of.
 
 use super::machine::{self, Disk};
-use crate::config::Config;
+use crate::{Threshold, config::Config};
 use k8s_openapi::api::core::v1::NodeCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Memory below this is pressure.
 const MEMORY_LEFT: u64 = 100 << 20;
-/// Percent of a disk's files below which is pressure.
-const INODES_LEFT: u64 = 5;
-/// Percent of process ids below which is pressure.
-const PIDS_LEFT: u64 = 5;
+/// Of a disk's files: with fewer left there is pressure.
+const INODES_LEFT: Threshold = Threshold::Percent(5);
+/// Of process ids: with fewer left there is pressure.
+const PIDS_LEFT: Threshold = Threshold::Percent(5);
 
 /// What the machine runs short of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,18 +34,13 @@ pub(crate) fn pressure(config: &Config) -> Pressure {
         memory: available.is_some_and(|available| available < MEMORY_LEFT),
         disk: machine::disk(&config.data_dir).is_some_and(|disk| is_full(disk, config.disk_left)),
         pids: pids()
-            .is_some_and(|(used, most)| is_below(most.saturating_sub(used), most, PIDS_LEFT)),
+            .is_some_and(|(used, most)| PIDS_LEFT.is_crossed(most.saturating_sub(used), most)),
     }
 }
 
-/// Whether so little is left.
-fn is_below(left: u64, all: u64, percent: u64) -> bool {
-    all > 0 && left < all / 100 * percent
-}
-
-/// Whether a disk has less left than so many percent.
-fn is_full(disk: Disk, percent: u64) -> bool {
-    is_below(disk.free, disk.total, percent) || is_below(disk.inodes_free, disk.inodes, INODES_LEFT)
+/// Whether a disk has less left than it must.
+fn is_full(disk: Disk, left: Threshold) -> bool {
+    left.is_crossed(disk.free, disk.total) || INODES_LEFT.is_crossed(disk.inodes_free, disk.inodes)
 }
 
 /// Tasks that exist and that may exist.

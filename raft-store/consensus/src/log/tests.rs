@@ -215,6 +215,19 @@ async fn a_log_on_a_disk_that_is_really_full_goes_on_in_the_place_of_the_reserve
 }
 
 #[tokio::test]
+async fn an_ended_writer_has_written_everything_and_holds_nothing() {
+    let scratch = filled().await;
+    let mut log = scratch.open().await.unwrap();
+    log.append([entry(10)], IOFlushed::noop()).await.unwrap();
+    log.end().await.unwrap();
+    assert!(log.save_vote(&Vote::new(9, 9)).await.is_err(), "it takes nothing more");
+    let shared = Arc::downgrade(&log.shared);
+    drop(log);
+    assert!(shared.upgrade().is_none(), "no thread holds the disk");
+    assert_eq!(last(&mut scratch.open().await.unwrap()).await, 10);
+}
+
+#[tokio::test]
 async fn after_a_failed_write_nothing_is_written_any_more() {
     let scratch = filled().await;
     let faults = Faults::default();

@@ -39,6 +39,8 @@ pub(super) enum Job {
     Force { entry: RaftEntry, vote: Vote, done: Done },
     /// Everything queued before.
     Sync { done: Done },
+    /// Everything queued before; then the writer ends, and holds the disk no more.
+    End { done: Done },
 }
 
 type Done = oneshot::Sender<io::Result<()>>;
@@ -49,7 +51,7 @@ enum Waiter {
     Done(Done),
 }
 
-/// Starts the thread, or the task; it ends when the last sender is gone.
+/// Starts the thread, or the task; it ends when it is told to or the last sender is gone.
 pub(super) fn spawn(
     shared: Arc<Shared>,
     acknowledged: Acknowledged,
@@ -58,18 +60,44 @@ pub(super) fn spawn(
     let mut writer = Writer { shared, acknowledged, failure: None, committed: None };
     if let Some(disk) = writer.shared.disk.as_given().cloned() {
         stdx::task::spawn("consensus-log", async move {
-            while let Some(first) = queue.recv().await {
-                writer.write_in_time(disk.as_ref(), first, &mut queue).await;
+            let mut end = None;
+            while end.is_none()
+                && let Some(first) = queue.recv().await
+            {
+                end = writer.write_in_time(disk.as_ref(), first, &mut queue).await;
             }
+            drop((writer, queue));
+            ended(end);
         });
         return Ok(());
     }
     std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || {
-        while let Some(first) = queue.blocking_recv() {
-            writer.write(first, &mut queue);
+        let mut end = None;
+        while end.is_none()
+            && let Some(first) = queue.blocking_recv()
+        {
+            end = writer.write(first, &mut queue);
         }
+        // The engine's own globals go when the process ends: nobody may be in it any more then.
+        drop((writer, queue));
+        ended(end);
     })?;
     Ok(())
+}
+
+/// Tells who asked for it that the writer has ended.
+fn ended(end: Option<End>) {
+    let Some(End { done, outcome }) = end else { return };
+    if done.send(outcome).is_err() {
+        tracing::trace!("nobody waits for the end of the log any more");
+    }
+}
+
+/// The writer's end was asked for.
+struct End {
+    done: Done,
+    /// How its last batch went.
+    outcome: io::Result<()>,
 }
 
 struct Writer {
@@ -82,8 +110,8 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&mut self, first: Job, queue: &mut mpsc::Receiver<Job>) {
-        let Group { batch, waiters, sync, reach, committed } = self.gather(first, queue);
+    fn write(&mut self, first: Job, queue: &mut mpsc::Receiver<Job>) -> Option<End> {
+        let Group { batch, waiters, sync, reach, committed, end } = self.gather(first, queue);
         if self.failure.is_none() {
             let reserve = self.shared.reserve.clone();
             match reserve.write(|| self.store(&batch, sync, &reach)) {
@@ -92,6 +120,7 @@ impl Writer {
             }
         }
         self.tell(waiters);
+        self.end_of(end)
     }
 
     /// The same on a disk of a simulation, where a sync takes time of its own.
@@ -100,8 +129,8 @@ impl Writer {
         disk: &dyn LogDisk,
         first: Job,
         queue: &mut mpsc::Receiver<Job>,
-    ) {
-        let Group { batch, waiters, sync, reach, committed } = self.gather(first, queue);
+    ) -> Option<End> {
+        let Group { batch, waiters, sync, reach, committed, end } = self.gather(first, queue);
         if self.failure.is_none() {
             let began = Instant::now();
             let mut outcome = self.begin(&batch, sync, &reach);
@@ -114,6 +143,20 @@ impl Writer {
             }
         }
         self.tell(waiters);
+        self.end_of(end)
+    }
+
+    /// The end that was asked for with a batch.
+    fn end_of(&self, asked: Option<Done>) -> Option<End> {
+        asked.map(|done| End { done, outcome: self.outcome() })
+    }
+
+    /// Whether everything could be written so far.
+    fn outcome(&self) -> io::Result<()> {
+        match &self.failure {
+            None => Ok(()),
+            Some(text) => Err(io::Error::other(text.clone())),
+        }
     }
 
     /// Drains the queue.
@@ -122,9 +165,17 @@ impl Writer {
         let mut waiters = Vec::new();
         let mut sync = false;
         let mut reach = Reach::default();
+        let mut end = None;
         let mut next = Some(first);
         while let Some(job) = next {
             sync |= !matches!(job, Job::Purge { .. });
+            let job = match job {
+                Job::End { done } => {
+                    end = Some(done);
+                    break;
+                }
+                job => job,
+            };
             reach.follow(&job);
             waiters.extend(add(&mut batch, job));
             if waiters.len() >= BATCH_JOBS || batch.bytes() >= BATCH_BYTES {
@@ -136,7 +187,7 @@ impl Writer {
         if committed != self.committed {
             batch.committed(committed);
         }
-        Group { batch, waiters, sync, reach, committed }
+        Group { batch, waiters, sync, reach, committed, end }
     }
 
     fn fail(&mut self, error: &io::Error) {
@@ -182,10 +233,7 @@ impl Writer {
             }
         }
         for waiter in waiters {
-            let result = match &self.failure {
-                None => Ok(()),
-                Some(text) => Err(io::Error::other(text.clone())),
-            };
+            let result = self.outcome();
             match waiter {
                 Waiter::Append(done, _) => done.io_completed(result),
                 Waiter::Done(done) => {
@@ -207,6 +255,8 @@ struct Group {
     reach: Reach,
     /// The committed position that is written with them.
     committed: Option<LogId>,
+    /// Who waits for the writer's end.
+    end: Option<Done>,
 }
 
 /// What a batch does to the end of the log.
@@ -230,7 +280,11 @@ impl Reach {
                 self.cut = Some(self.cut.map_or(before, |cut| cut.min(before)));
                 self.end = None;
             }
-            Job::Vote { .. } | Job::Purge { .. } | Job::Note { .. } | Job::Sync { .. } => {}
+            Job::Vote { .. }
+            | Job::Purge { .. }
+            | Job::Note { .. }
+            | Job::Sync { .. }
+            | Job::End { .. } => {}
         }
     }
 }
@@ -265,6 +319,6 @@ fn add(batch: &mut Batch, job: Job) -> Option<Waiter> {
             batch.vote(&vote);
             Some(Waiter::Done(done))
         }
-        Job::Sync { done } => Some(Waiter::Done(done)),
+        Job::Sync { done } | Job::End { done } => Some(Waiter::Done(done)),
     }
 }

@@ -90,7 +90,10 @@ impl StateMachine for Memory {
 
     fn flush(&self) -> std::io::Result<()> {
         let state = self.state.lock().clone();
-        std::thread::sleep(*self.flush_takes.lock());
+        let end = std::time::Instant::now() + *self.flush_takes.lock();
+        while let Some(left) = end.checked_duration_since(std::time::Instant::now()) {
+            std::thread::park_timeout(left);
+        }
         *self.flushed.lock() = state;
         Ok(())
     }

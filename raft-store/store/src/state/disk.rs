@@ -30,6 +30,11 @@ const CURRENT: &str = "CURRENT-STATE";
 const WRITE_BUFFER: usize = 32 << 20;
 /// Memory for everything else before it becomes a file.
 const SMALL_BUFFER: usize = 4 << 20;
+/// Memory for either on a disk without room, where it must not become a file: RocksDB takes nothing more in once it
+/// has found no room for one. What grows is refused meanwhile.
+const HELD_BUFFER: usize = 1 << 30;
+/// Room for what a flush writes besides what was in memory.
+const FLUSH_ROOM: u64 = 4 << 20;
 /// Memory for blocks that were read.
 const BLOCK_CACHE: usize = 32 << 20;
 /// How long a predecessor may keep the directory locked.
@@ -41,6 +46,8 @@ pub(crate) struct Disk {
     db: DB,
     files: Files,
     reserve: Reserve,
+    /// Whether nothing becomes a file unasked.
+    is_held: AtomicBool,
 }
 
 /// The files of a state, removed at the end of an abandoned one.
@@ -113,7 +120,8 @@ impl Disk {
             match reserve.open(open) {
                 Ok(db) => {
                     let is_abandoned = AtomicBool::new(false);
-                    return Ok(Self { db, files: Files { dir, is_abandoned }, reserve });
+                    let (files, is_held) = (Files { dir, is_abandoned }, AtomicBool::new(false));
+                    return Ok(Self { db, files, reserve, is_held });
                 }
                 Err(error)
                     if error.to_string().contains("lock")
@@ -235,11 +243,38 @@ impl Disk {
         batch.inner.delete_cf(family, revision_key(rev, deleted));
     }
 
-    /// Makes everything written so far durable, both families at one point.
+    /// Makes everything written so far durable, both families at one point. Not begun without room for it.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let families = [self.family(KeyKind::REST), self.family(KeyKind::REVISIONS)];
         let flush = || self.db.flush_cfs_opt(&families, &FlushOptions::default());
-        self.reserve.write(|| flush().map_err(failed))
+        self.reserve.write(|| {
+            let memory = self.sum("rocksdb.cur-size-all-mem-tables");
+            self.reserve.make_room(memory + FLUSH_ROOM)?;
+            flush().map_err(failed)
+        })
+    }
+
+    /// Whether, on a disk without room, what is in memory stays there.
+    pub(crate) fn hold(&self, hold: bool) -> io::Result<()> {
+        if self.is_held.swap(hold, Ordering::AcqRel) == hold {
+            return Ok(());
+        }
+        let usual = [(KeyKind::REST, SMALL_BUFFER), (KeyKind::REVISIONS, WRITE_BUFFER)];
+        for (name, buffer) in usual {
+            let bytes = if hold { HELD_BUFFER } else { buffer }.to_string();
+            let options = [("write_buffer_size", bytes.as_str())];
+            self.db.set_options_cf(self.family(name), &options).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// A number that RocksDB keeps, of both families.
+    fn sum(&self, name: &str) -> u64 {
+        let of = |family| {
+            let value = self.db.property_int_value_cf(self.family(family), name);
+            value.ok().flatten().unwrap_or(0)
+        };
+        of(KeyKind::REST) + of(KeyKind::REVISIONS)
     }
 
     /// Writes a copy into a directory that does not exist yet.
@@ -258,16 +293,9 @@ impl Disk {
 
     /// Bytes of the files and of what will become files; and those of them in use.
     pub(crate) fn sizes(&self) -> (i64, i64) {
-        let sum = |name: &str| -> u64 {
-            let of = |family| {
-                let value = self.db.property_int_value_cf(self.family(family), name);
-                value.ok().flatten().unwrap_or(0)
-            };
-            of(KeyKind::REST) + of(KeyKind::REVISIONS)
-        };
-        let memory = sum("rocksdb.cur-size-active-mem-table");
-        let files = sum("rocksdb.total-sst-files-size");
-        let live = sum("rocksdb.estimate-live-data-size").min(files);
+        let memory = self.sum("rocksdb.cur-size-active-mem-table");
+        let files = self.sum("rocksdb.total-sst-files-size");
+        let live = self.sum("rocksdb.estimate-live-data-size").min(files);
         let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
         (signed(files + memory), signed(live + memory))
     }

@@ -14,7 +14,7 @@ pub(super) fn broken(evidence: &Evidence) -> Vec<String> {
     let configs = configs(evidence);
     for pair in configs.windows(2) {
         let (one, other) = (&pair[0], &pair[1]);
-        if !overlap(&voters(&one.1), &voters(&other.1)) {
+        if !overlap(&voters(one.1), &voters(other.1)) {
             broken.push(format!("majorities that can miss each other: {one:x?}, then {other:x?}"));
         }
     }

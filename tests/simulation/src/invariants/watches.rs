@@ -116,9 +116,9 @@ mod tests {
     #[test]
     fn gaps_reorder_and_doubles_break_it() {
         let (a, b, c) = (event(2, "a"), event(3, "b"), event(4, "c"));
-        let all = watch(1, &[(2, &[a.clone()]), (4, &[b.clone(), c.clone()])]);
+        let all = watch(1, &[(2, std::slice::from_ref(&a)), (4, &[b.clone(), c.clone()])]);
         assert_eq!(check(vec![all.clone(), all.clone()]), 0);
-        let gap = watch(1, &[(2, &[a.clone()]), (4, &[c.clone()])]);
+        let gap = watch(1, &[(2, std::slice::from_ref(&a)), (4, std::slice::from_ref(&c))]);
         assert_eq!(check(vec![all.clone(), gap]), 1);
         let reordered = watch(1, &[(4, &[b.clone(), a.clone(), c.clone()])]);
         assert_eq!(check(vec![all.clone(), reordered]), 1);
