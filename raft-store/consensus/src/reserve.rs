@@ -26,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -54,8 +54,6 @@ pub struct Reserve {
 struct Inner {
     /// The file, and its bytes.
     file: Option<(PathBuf, u64)>,
-    /// Bytes that writes need to find, as far as that is known.
-    needed: AtomicU64,
     /// Writes that wait for room.
     waiting: AtomicUsize,
     /// Whether the member ends, and nothing may wait any more.
@@ -65,8 +63,7 @@ struct Inner {
 impl Reserve {
     /// A file of so many bytes, which [`fill`](Self::fill) makes.
     pub fn at(path: PathBuf, bytes: u64) -> Self {
-        let file = Some((path, bytes));
-        let inner = Inner { file, needed: AtomicU64::new(bytes), ..Inner::default() };
+        let inner = Inner { file: Some((path, bytes)), ..Inner::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -96,20 +93,16 @@ impl Reserve {
         made
     }
 
+    /// Gives the room to whoever goes on without waiting for it.
+    pub fn give(&self, error: &io::Error) {
+        let used = self.release();
+        tracing::error!(%error, used, "the disk is full");
+    }
+
     /// Gives the room away; whether there was any.
     fn release(&self) -> bool {
         let Some((path, _)) = &self.inner.file else { return false };
         fs::remove_file(path).is_ok()
-    }
-
-    /// Looks for so many free bytes, with those of the file if need be, before a write that must
-    /// not begin without them: a database that has found no room for it takes nothing more in.
-    pub fn make_room(&self, bytes: u64) -> io::Result<()> {
-        if self.has_free(bytes) || (self.release() && self.has_free(bytes)) {
-            return Ok(());
-        }
-        self.inner.needed.fetch_max(bytes, Ordering::AcqRel);
-        Err(io::Error::new(io::ErrorKind::StorageFull, format!("the disk has no {bytes} bytes")))
     }
 
     /// Does what needs room to begin with; when there is none, once more in the place of the file.
@@ -148,9 +141,8 @@ impl Reserve {
             std::thread::park_timeout(AGAIN);
             match write() {
                 Err(error) if is_full(&error) => {
-                    let needed = self.inner.needed.load(Ordering::Acquire);
-                    let is_roomy = self.inner.file.is_some() && self.has_free(needed);
-                    roomy = if is_roomy { roomy.or_else(|| Some(Instant::now())) } else { None };
+                    roomy =
+                        if self.has_room() { roomy.or_else(|| Some(Instant::now())) } else { None };
                     let is_last = roomy.is_some_and(|since| since.elapsed() > LAST_RESORT);
                     if is_last || self.inner.is_ending.load(Ordering::Acquire) {
                         break Err(error);
@@ -171,17 +163,18 @@ impl Reserve {
         self.inner.is_ending.store(true, Ordering::Release);
     }
 
-    /// Whether the disk has so much room; so it is said of one that is not known.
-    fn has_free(&self, bytes: u64) -> bool {
-        let Some((path, _)) = &self.inner.file else { return true };
+    /// Whether the disk has as much room as the file would take.
+    fn has_room(&self) -> bool {
+        let Some((path, bytes)) = &self.inner.file else { return false };
         let dir = path.parent().unwrap_or(Path::new("."));
-        nix::sys::statvfs::statvfs(dir)
-            .is_ok_and(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) >= bytes)
+        nix::sys::statvfs::statvfs(dir).is_ok_and(|disk| {
+            disk.blocks_available().saturating_mul(disk.fragment_size()) >= *bytes
+        })
     }
 }
 
 /// Whether an error says that the disk has no room.
-fn is_full(error: &io::Error) -> bool {
+pub fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::StorageFull
 }
 
@@ -252,17 +245,6 @@ mod tests {
         });
         assert!(outcome.is_err());
         assert_eq!(tries, 1);
-    }
-
-    #[test]
-    fn room_is_made_of_the_reserve_before_it_is_missed() {
-        let reserve = reserve("room");
-        reserve.fill().unwrap();
-        reserve.make_room(1).unwrap();
-        assert_eq!(reserve.missing(), 0, "there is room besides");
-        let error = reserve.make_room(u64::MAX).unwrap_err();
-        assert!(is_full(&error), "{error}");
-        assert_eq!(reserve.missing(), 8192, "it was tried with the reserve's room too");
     }
 
     #[test]

@@ -102,28 +102,28 @@ impl Inner {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;
-            let (total, in_use) = self.state().load().disk.sizes();
+            let state = self.state().load();
+            // An error of any other kind is met by the next write, which ends the member.
+            if let Err(error) = state.disk.settle() {
+                tracing::error!(%error, "what was held for want of room is not written");
+            }
+            let (total, in_use) = state.disk.sizes();
+            drop(state);
             self.size.total.store(total, Ordering::Relaxed);
             self.size.in_use.store(in_use, Ordering::Relaxed);
             let config = &self.config;
             match look(&config.data_dir, config.min_free_bytes, &config.reserve) {
-                Ok(short) => self.note_room(short),
+                Ok(short) => self.size.is_short.store(short, Ordering::Relaxed),
                 Err(error) => tracing::debug!(%error, "free space not known"),
             }
         }
     }
 
-    /// Whether the disk is short: then the state must not begin to write files.
-    fn note_room(&self, short: bool) {
-        self.size.is_short.store(short, Ordering::Relaxed);
-        if let Err(error) = self.state().load().disk.hold(short) {
-            tracing::warn!(%error, short, "the state's memory is not held");
-        }
-    }
-
     /// Whether this member's disk has too little room.
     fn is_disk_short(&self) -> bool {
-        self.size.is_short.load(Ordering::Relaxed) || self.config.reserve.is_waiting()
+        self.size.is_short.load(Ordering::Relaxed)
+            || self.config.reserve.is_waiting()
+            || self.state().load().disk.is_holding()
     }
 
     /// Raises the alarm about this member's disk whenever that is short and no alarm says so, for

@@ -2,6 +2,7 @@
 //! log is one: a crash loses what was not flushed, and consensus applies that again.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -10,7 +11,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use consensus::Reserve;
+use consensus::{Reserve, is_full};
+use parking_lot::RwLock;
 use prost::Message as _;
 use proto::mvccpb::KeyValue;
 use rocksdb::{
@@ -21,6 +23,7 @@ use rocksdb::{
 
 use super::{
     Rev,
+    held::{Change, Family, Held},
     key_kind::{APPLIED, KeyKind, parse_revision, revision_key},
 };
 
@@ -30,11 +33,6 @@ const CURRENT: &str = "CURRENT-STATE";
 const WRITE_BUFFER: usize = 32 << 20;
 /// Memory for everything else before it becomes a file.
 const SMALL_BUFFER: usize = 4 << 20;
-/// Memory for either on a disk without room, where it must not become a file: RocksDB takes nothing more in once it
-/// has found no room for one. What grows is refused meanwhile.
-const HELD_BUFFER: usize = 1 << 30;
-/// Room for what a flush writes besides what was in memory.
-const FLUSH_ROOM: u64 = 4 << 20;
 /// Memory for blocks that were read.
 const BLOCK_CACHE: usize = 32 << 20;
 /// How long a predecessor may keep the directory locked.
@@ -46,8 +44,10 @@ pub(crate) struct Disk {
     db: DB,
     files: Files,
     reserve: Reserve,
-    /// Whether nothing becomes a file unasked.
-    is_held: AtomicBool,
+    /// What the database does not take for want of room.
+    held: RwLock<Held>,
+    /// Whether that is anything.
+    is_holding: AtomicBool,
 }
 
 /// The files of a state, removed at the end of an abandoned one.
@@ -120,8 +120,14 @@ impl Disk {
             match reserve.open(open) {
                 Ok(db) => {
                     let is_abandoned = AtomicBool::new(false);
-                    let (files, is_held) = (Files { dir, is_abandoned }, AtomicBool::new(false));
-                    return Ok(Self { db, files, reserve, is_held });
+                    let (files, held) = (Files { dir, is_abandoned }, RwLock::default());
+                    return Ok(Self {
+                        db,
+                        files,
+                        reserve,
+                        held,
+                        is_holding: AtomicBool::default(),
+                    });
                 }
                 Err(error)
                     if error.to_string().contains("lock")
@@ -150,8 +156,7 @@ impl Disk {
 
     /// A single value.
     pub(crate) fn meta(&self, name: &str) -> io::Result<Option<Bytes>> {
-        let key = KeyKind::Meta.key(name.as_bytes());
-        Ok(self.db.get(key).map_err(failed)?.map(Bytes::from))
+        self.get(Family::Rest, &KeyKind::Meta.key(name.as_bytes()))
     }
 
     /// A number among the single values.
@@ -175,24 +180,51 @@ impl Disk {
 
     /// All values of a kind, with their keys less the prefix.
     pub(crate) fn all(&self, kind: KeyKind) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut found = Vec::new();
         let from = [kind as u8];
+        let held = self.held_from(Family::Rest, &from);
+        let mut found = BTreeMap::new();
         for entry in self.db.iterator(IteratorMode::From(&from, Direction::Forward)) {
             let (key, value) = entry.map_err(failed)?;
             let Some((first, rest)) = key.split_first() else { continue };
             if *first != kind as u8 {
                 break;
             }
-            found.push((rest.to_vec(), value.into_vec()));
+            found.insert(rest.to_vec(), value.into_vec());
         }
-        Ok(found)
+        for (key, change) in held {
+            let Some((_, rest)) = key.split_first().filter(|(first, _)| **first == kind as u8)
+            else {
+                break;
+            };
+            match change {
+                Some(value) => found.insert(rest.to_vec(), value.into()),
+                None => found.remove(rest),
+            };
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// The value of a version; none when it has been swept.
     pub(crate) fn version(&self, rev: Rev) -> io::Result<Option<KeyValue>> {
-        let family = self.family(KeyKind::REVISIONS);
-        let bytes = self.db.get_cf(family, revision_key(rev, false)).map_err(failed)?;
-        bytes.map(|bytes| decode(bytes.into())).transpose()
+        self.get(Family::Revisions, &revision_key(rev, false))?.map(decode).transpose()
+    }
+
+    fn get(&self, family: Family, key: &[u8]) -> io::Result<Option<Bytes>> {
+        if self.is_holding()
+            && let Some(change) = self.held.read().get(family, key)
+        {
+            return Ok(change);
+        }
+        let name = match family {
+            Family::Rest => KeyKind::REST,
+            Family::Revisions => KeyKind::REVISIONS,
+        };
+        Ok(self.db.get_cf(self.family(name), key).map_err(failed)?.map(Bytes::from))
+    }
+
+    /// What is held of keys from one on. To be asked for before the database is: what leaves meanwhile is in both.
+    fn held_from(&self, family: Family, key: &[u8]) -> VecDeque<(Vec<u8>, Change)> {
+        if self.is_holding() { self.held.read().from(family, key) } else { VecDeque::new() }
     }
 
     /// Visits versions from a revision on, oldest first, until told to stop.
@@ -205,11 +237,32 @@ impl Disk {
         let mut how = ReadOptions::default();
         how.set_readahead_size(1 << 20);
         let start = revision_key(Rev { main: from, sub: 0 }, false);
+        let mut held = self.held_from(Family::Revisions, &start);
         let mut cursor = self.db.raw_iterator_cf_opt(family, how);
         cursor.seek(&start);
-        while let Some((key, value)) = cursor.item() {
+        let mut see = |key: &[u8], value: &[u8]| {
             let (rev, deleted) = parse_revision(key)?;
-            if !visit(rev, deleted, key, value)? {
+            visit(rev, deleted, key, value)
+        };
+        loop {
+            let on_disk = cursor.item();
+            let is_held = match (&on_disk, held.front()) {
+                (Some((key, _)), Some((first, _))) => first.as_slice() <= *key,
+                (_, first) => first.is_some(),
+            };
+            if is_held && let Some((key, change)) = held.pop_front() {
+                if on_disk.is_some_and(|(other, _)| other == key) {
+                    cursor.next();
+                }
+                if let Some(value) = change
+                    && !see(&key, &value)?
+                {
+                    return Ok(());
+                }
+                continue;
+            }
+            let Some((key, value)) = on_disk else { break };
+            if !see(key, value)? {
                 return Ok(());
             }
             cursor.next();
@@ -217,13 +270,48 @@ impl Disk {
         cursor.status().map_err(failed)
     }
 
-    /// Writes a batch, to memory: [`flush`](Self::flush) makes it durable.
+    /// Writes a batch, to memory: [`flush`](Self::flush) makes it durable. On a full disk it is only held.
     pub(crate) fn write(&self, batch: Batch) -> io::Result<()> {
+        let mut held = self.held.write();
+        if held.is_empty() {
+            match self.put(batch.inner.data()) {
+                Err(error) if is_full(&error) => self.reserve.give(&error),
+                other => return other,
+            }
+        }
+        held.push(&batch.inner);
+        self.is_holding.store(true, Ordering::Release);
+        self.put_held(&mut held)
+    }
+
+    /// Whether something waits for room.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.is_holding.load(Ordering::Acquire)
+    }
+
+    /// Writes what is held, if there is room for that.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        if self.is_holding() { self.put_held(&mut self.held.write()) } else { Ok(()) }
+    }
+
+    fn put_held(&self, held: &mut Held) -> io::Result<()> {
+        while let Some(first) = held.first() {
+            match self.put(first) {
+                Err(error) if is_full(&error) && !held.is_full() => return Ok(()),
+                Err(error) if is_full(&error) => self.reserve.write(|| self.put(first))?,
+                other => other?,
+            }
+            held.pop();
+        }
+        self.is_holding.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn put(&self, batch: &[u8]) -> io::Result<()> {
         let mut how = WriteOptions::default();
         how.disable_wal(true);
         // A copy, as writing takes a batch away that may have to be written again.
-        let write = || self.db.write_opt(WriteBatch::from_data(batch.inner.data()), &how);
-        self.reserve.write(|| write().map_err(failed))
+        self.db.write_opt(WriteBatch::from_data(batch), &how).map_err(failed)
     }
 
     /// An empty batch.
@@ -243,38 +331,16 @@ impl Disk {
         batch.inner.delete_cf(family, revision_key(rev, deleted));
     }
 
-    /// Makes everything written so far durable, both families at one point. Not begun without room for it.
+    /// Makes everything written so far durable, both families at one point.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let families = [self.family(KeyKind::REST), self.family(KeyKind::REVISIONS)];
-        let flush = || self.db.flush_cfs_opt(&families, &FlushOptions::default());
         self.reserve.write(|| {
-            let memory = self.sum("rocksdb.cur-size-all-mem-tables");
-            self.reserve.make_room(memory + FLUSH_ROOM)?;
-            flush().map_err(failed)
+            self.settle()?;
+            if self.is_holding() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed)
         })
-    }
-
-    /// Whether, on a disk without room, what is in memory stays there.
-    pub(crate) fn hold(&self, hold: bool) -> io::Result<()> {
-        if self.is_held.swap(hold, Ordering::AcqRel) == hold {
-            return Ok(());
-        }
-        let usual = [(KeyKind::REST, SMALL_BUFFER), (KeyKind::REVISIONS, WRITE_BUFFER)];
-        for (name, buffer) in usual {
-            let bytes = if hold { HELD_BUFFER } else { buffer }.to_string();
-            let options = [("write_buffer_size", bytes.as_str())];
-            self.db.set_options_cf(self.family(name), &options).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    /// A number that RocksDB keeps, of both families.
-    fn sum(&self, name: &str) -> u64 {
-        let of = |family| {
-            let value = self.db.property_int_value_cf(self.family(family), name);
-            value.ok().flatten().unwrap_or(0)
-        };
-        of(KeyKind::REST) + of(KeyKind::REVISIONS)
     }
 
     /// Writes a copy into a directory that does not exist yet.
@@ -293,9 +359,16 @@ impl Disk {
 
     /// Bytes of the files and of what will become files; and those of them in use.
     pub(crate) fn sizes(&self) -> (i64, i64) {
-        let memory = self.sum("rocksdb.cur-size-active-mem-table");
-        let files = self.sum("rocksdb.total-sst-files-size");
-        let live = self.sum("rocksdb.estimate-live-data-size").min(files);
+        let sum = |name: &str| -> u64 {
+            let of = |family| {
+                let value = self.db.property_int_value_cf(self.family(family), name);
+                value.ok().flatten().unwrap_or(0)
+            };
+            of(KeyKind::REST) + of(KeyKind::REVISIONS)
+        };
+        let memory = sum("rocksdb.cur-size-active-mem-table");
+        let files = sum("rocksdb.total-sst-files-size");
+        let live = sum("rocksdb.estimate-live-data-size").min(files);
         let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
         (signed(files + memory), signed(live + memory))
     }

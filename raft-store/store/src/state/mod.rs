@@ -8,6 +8,7 @@ pub(crate) mod alarms;
 pub(crate) mod compare;
 pub(crate) mod digest;
 pub(crate) mod disk;
+mod held;
 pub(crate) mod index;
 pub(crate) mod key_kind;
 pub(crate) mod leases;

@@ -64,12 +64,6 @@ pub const NEMESES: &[&Nemesis] = &[
     &clock::NEMESIS,
 ];
 
-/// What is not passed yet, and why: run by its name only.
-pub const OPEN: &[(&str, &str)] = &[(
-    "full-disk",
-    "a member whose reserve is used up may stop answering reads until there is room",
-)];
-
 /// What a nemesis acts on.
 pub(crate) struct Stage<'a> {
     pub(crate) members: &'a mut Members,
