@@ -45,7 +45,7 @@ struct Heard {
 
 impl Pace {
     /// A message of the leader has come.
-    pub(crate) fn hear(&self, from: u64) {
+    fn hear(&self, from: u64) {
         self.hear_at(from, Instant::now());
     }
 
@@ -85,7 +85,7 @@ impl Pace {
     }
 
     /// For how long a member, if it is the one heard last, has been silent.
-    fn silence(&self, of: u64, now: Instant) -> Option<Duration> {
+    pub(crate) fn silence(&self, of: u64, now: Instant) -> Option<Duration> {
         let heard = self.heard.lock().filter(|heard| heard.from == of)?;
         Some(now.saturating_duration_since(heard.last))
     }
@@ -131,6 +131,14 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 }
 
 impl Inner {
+    /// A message to append has come. Only the leader's count: when the stream of one that led before breaks, or brings
+    /// what was on its way when its host was cut off, the time since its last word is no pause.
+    pub(crate) fn hear(&self, from: u64) {
+        if self.view.borrow().leader == Some(from) {
+            self.pace.hear(from);
+        }
+    }
+
     /// The leader, when it has been silent for too long.
     pub(crate) fn suspect(&self) -> Option<u64> {
         let leader = self.view.borrow().leader.filter(|leader| *leader != self.id)?;
@@ -148,7 +156,14 @@ impl Inner {
         if self.suspect() != Some(leader) || (is_there && silence < self.patience()) {
             return;
         }
-        tracing::warn!(peer = format!("{leader:x}"), ?silence, is_there, "leader is given up");
+        let worst = self.pace.worst();
+        tracing::warn!(
+            peer = format!("{leader:x}"),
+            ?silence,
+            ?worst,
+            is_there,
+            "leader is given up"
+        );
         self.replace(leader).await;
     }
 

@@ -45,6 +45,19 @@ async fn a_read_on_a_follower_sees_what_was_acknowledged_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_leaders_messages_are_its_word() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let [here, other] = cluster.others(leader)[..] else { panic!("three members") };
+    let inner = &cluster.handle(here).inner;
+    let is_heard = |at| inner.pace.silence(cluster.id(at), Instant::now()).is_some();
+    wait_until("the leader is heard", || is_heard(leader)).await;
+    // What one that led before has sent comes late, or its stream breaks.
+    inner.hear(cluster.id(other));
+    assert!(is_heard(leader) && !is_heard(other));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_of_a_leader_whose_core_has_stopped_ends_at_once() {
     let cluster = Cluster::start(1).await;
     let handle = cluster.handle(cluster.leader().await);

@@ -96,10 +96,12 @@ impl pb::peer_server::Peer for Service {
         let inner = self.inner.clone();
         inner.pace.begin(from, tokio::time::Instant::now());
         let requests = request.into_inner().scan((), move |(), message| {
-            inner.pace.hear(from);
             let request = message.ok().map(wire::to_append_request);
             std::future::ready(match request {
-                Some(Ok(request)) => Some(request),
+                Some(Ok(request)) => {
+                    inner.hear(from);
+                    Some(request)
+                }
                 Some(Err(error)) => {
                     tracing::error!(%error, "append request not understood");
                     None
