@@ -263,24 +263,31 @@ fn node(member: Member) -> Node {
     Node { name: member.name, peer_urls: member.peer_urls, auto_promote: !member.learner }
 }
 
+/// Ids are made of URLs, so a known id mostly means known URLs, and that is what is wrong then.
 fn check_new(membership: &Membership, member: &Member) -> Result<(), Error> {
-    if membership.get_node(&member.id).is_some() {
+    if membership.get_node(&member.id).is_some_and(|node| !share_url(node, member)) {
         return Err(Error::Membership("member ID already exist".to_owned()));
     }
+    if membership.nodes().any(|(_, node)| share_url(node, member)) {
+        return Err(urls_exist());
+    }
     check_urls(membership, member)
+}
+
+fn share_url(node: &Node, member: &Member) -> bool {
+    node.peer_urls.iter().any(|url| member.peer_urls.contains(url))
+}
+
+fn urls_exist() -> Error {
+    Error::Membership("Peer URLs already exists".to_owned())
 }
 
 fn check_urls(membership: &Membership, member: &Member) -> Result<(), Error> {
     if member.peer_urls.is_empty() {
         return Err(Error::Membership("given member URLs are invalid".to_owned()));
     }
-    let taken = membership.nodes().any(|(id, node)| {
-        *id != member.id && node.peer_urls.iter().any(|url| member.peer_urls.contains(url))
-    });
-    if taken {
-        return Err(Error::Membership("Peer URLs already exists".to_owned()));
-    }
-    Ok(())
+    let taken = |(id, node): (&u64, &Node)| *id != member.id && share_url(node, member);
+    if membership.nodes().any(taken) { Err(urls_exist()) } else { Ok(()) }
 }
 
 fn change_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Error {

@@ -47,7 +47,7 @@ async fn a_learner_gets_its_vote_only_once_it_has_everything() {
     assert_eq!(handle.member_promote(1).await, Err(Error::MemberNotFound));
     let other = vec!["http://127.0.0.1:1".to_owned()];
     assert_eq!(handle.member_add(other, true).await, Err(Error::TooManyLearners));
-    assert_eq!(handle.member_add(urls, false).await.unwrap_err(), Error::MemberExists);
+    assert_eq!(handle.member_add(urls, false).await.unwrap_err(), Error::PeerUrlExists);
     // It does not count: writes need nobody but the one voter.
     handle.put(put("alone".to_owned())).await.unwrap();
     cluster.start_member(at).await;
