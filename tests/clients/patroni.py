@@ -241,8 +241,10 @@ class Writer(threading.Thread):
 
     def lost(self):
         """Numbers that were acknowledged and are not there."""
+        # Taken first: what is acknowledged meanwhile need not be in the answer.
+        acknowledged = set(self.acknowledged)
         there = until('the table can be read', lambda: self.sql('SELECT string_agg(n::text, \',\') FROM written'))
-        return set(self.acknowledged[:]) - {int(number) for number in there.split(',')}
+        return acknowledged - {int(number) for number in there.split(',')}
 
     def wait_for_more(self, count=5, patience=60):
         """Waits until so many more writes were acknowledged."""
