@@ -280,7 +280,7 @@ impl Cluster {
         self.nodes[at].port
     }
 
-    pub(super) fn machine(&self, at: usize) -> &Memory {
+    pub(super) fn machine(&self, at: usize) -> &Arc<Memory> {
         &self.nodes[at].machine
     }
 
@@ -382,7 +382,11 @@ impl Cluster {
     }
 }
 
-async fn propose_until_done(handle: &Handle, machine: &Memory, value: &str) -> Result<(), Error> {
+pub(super) async fn propose_until_done(
+    handle: &Handle,
+    machine: &Memory,
+    value: &str,
+) -> Result<(), Error> {
     loop {
         let met = || machine.state.lock().values.iter().rev().take(500).any(|v| v == value);
         match handle.propose(Bytes::from(value.to_owned())).await {
