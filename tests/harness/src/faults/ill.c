@@ -76,7 +76,8 @@ int clock_gettime(clockid_t clock, struct timespec *out)
     if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
         now += ills->wall_off_ns;
     else if (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE || clock == CLOCK_BOOTTIME)
-        now += (now - began_ns) / 1000000 * ills->fast_ppm;
+        /* Exact to the nanosecond: a slow clock that is rounded goes back at each step. */
+        now += (int64_t)((__int128)(now - began_ns) * ills->fast_ppm / 1000000);
     else
         return result;
     out->tv_sec = now / 1000000000;

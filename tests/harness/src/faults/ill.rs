@@ -93,3 +93,43 @@ async fn compile(library: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Ill;
+    use anyhow::Result;
+    use std::time::{Duration, Instant};
+
+    /// Set in the process whose clock is slow.
+    const CHILD: &str = "TRIREME_ILL_CHILD";
+    /// Time in which that process looks at its clock all the time.
+    const LOOKING: Duration = Duration::from_millis(100);
+
+    #[tokio::test]
+    async fn slow_clocks_never_go_back() -> Result<()> {
+        if std::env::var_os(CHILD).is_some() {
+            let began = Instant::now();
+            let mut last = began;
+            while last - began < LOOKING {
+                let now = Instant::now();
+                assert!(now >= last, "the clock went back by {:?}", last - now);
+                last = now;
+            }
+            return Ok(());
+        }
+        let dir = std::env::temp_dir().join(format!("trireme-ill-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        let ill = Ill::new(&dir, 0).await?;
+        ill.set_pace(-100_000)?;
+        let child = tokio::process::Command::new(std::env::current_exe()?)
+            .args(["--exact", "faults::ill::tests::slow_clocks_never_go_back"])
+            .envs(ill.environment)
+            .env(CHILD, "yes")
+            .output()
+            .await?;
+        std::fs::remove_dir_all(&dir)?;
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && said.contains("1 passed"), "{said}");
+        Ok(())
+    }
+}

@@ -120,11 +120,11 @@ pub async fn run(nemesis: &Nemesis, seed: u64, time: Duration) -> Result<Outcome
         members.keep();
     }
     let done = done?;
-    let report = workload.finish(&mut members, nemesis.leniency).await?;
-    if !report.wrong.is_empty() {
+    let report = workload.finish(&mut members, nemesis.leniency).await;
+    if report.as_ref().map_or(true, |report| !report.wrong.is_empty()) {
         members.keep();
     }
-    Ok(Outcome { done, report })
+    Ok(Outcome { done, report: report? })
 }
 
 async fn turns(

@@ -25,7 +25,7 @@ mod leases;
 mod ranges;
 mod watches;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -203,6 +203,8 @@ impl Workload {
         }
         leases::all_end(&channels(members)).await;
         let last = last_write(members).await;
+        let ended = members.ended();
+        ensure!(ended.is_empty(), "members {ended:?} have ended by themselves");
         let hashes = audit::hashes(members, last).await;
         for watcher in &self.watchers {
             until("a watcher has seen the last write", || async { watcher.position() >= last })
@@ -214,7 +216,7 @@ impl Workload {
         for channel in channels(members) {
             remembered.push(watches::history(channel, compacted + 1, last).await?);
         }
-        let mut wrong = audit::members(&hashes, &remembered, members.ended());
+        let mut wrong = audit::members(&hashes, &remembered);
         let told = std::mem::take(&mut *self.recorder.told.lock());
         let report = Report {
             operations: told.operations.len(),
