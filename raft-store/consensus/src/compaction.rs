@@ -18,6 +18,8 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long to look for a step's outcome before asking for it again.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Pause between two looks at how much has been applied: entries come by the thousand a second.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Compacts whenever half as many entries as are kept have been applied since the last time.
 pub(crate) async fn run(inner: Arc<Inner>) {
@@ -26,7 +28,15 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     loop {
         let purged = types::index(inner.raft.metrics().borrow_watched().purged.as_ref());
         let due = purged + inner.keep_entries + step;
-        let due = async { applied.wait_for(|at| at.index() >= due).await.is_ok() };
+        let due = async {
+            while applied.borrow_and_update().index() < due {
+                if applied.changed().await.is_err() {
+                    return false;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            true
+        };
         if inner.stop.guard(due).await != Some(true) {
             return;
         }

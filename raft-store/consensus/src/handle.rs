@@ -238,6 +238,11 @@ impl Handle {
         }
     }
 
+    /// Ends this member as a failed write of its log would, for a reason that only its user knows.
+    pub fn fail(&self, reason: String) {
+        self.inner.finish(Err(reason));
+    }
+
     /// Ends this member at once, as a crash would: no transfer of leadership, no last words.
     pub async fn kill(&self) {
         self.inner.kill().await;

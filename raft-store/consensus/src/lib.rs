@@ -53,7 +53,7 @@ pub use log::{Fsyncs, read_committed};
 pub use machine::{Entry, LeaderService, Payload, StateMachine};
 pub use node::{listen, start, start_on};
 pub use propose::{MAX_PROPOSAL, PROPOSE_TIMEOUT};
-pub use reserve::{Reserve, is_full, storage_error};
+pub use reserve::{Reserve, Stuck, is_full, storage_error};
 pub use seed::seed;
 pub use status::{Divergence, Role, Status};
 pub use world::{Io, LogDisk, Network, Visit, World, Write};

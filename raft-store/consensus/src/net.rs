@@ -1,6 +1,6 @@
 //! The way to other members: openraft's network traits over gRPC.
 //!
-//! One pipelined append stream per follower; heartbeats, votes and forwarded requests on a second
+//! One pipelined append stream per follower; heartbeats (on a stream that stands), votes and forwarded requests on a second
 //! connection, snapshots on a third, so that none of them waits behind another.
 
 pub(crate) mod connector;
@@ -24,6 +24,7 @@ use openraft::{
 use proto::peer as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 
 use crate::{
     adapter::Snapshot,
@@ -53,15 +54,15 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Network;
 
     async fn new_client(&mut self, target: u64, node: &Node) -> Network {
-        Network { link: self.links.link(target, &node.peer_urls), path: Path::Append }
+        Network::new(self.links.link(target, &node.peer_urls), Path::Append)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, node: &Node) -> Network {
-        Network { link: self.links.link(target, &node.peer_urls), path: Path::Control }
+        Network::new(self.links.link(target, &node.peer_urls), Path::Control)
     }
 
     async fn new_snapshot_client(&mut self, target: u64, node: &Node) -> Network {
-        Network { link: self.links.link(target, &node.peer_urls), path: Path::Snapshot }
+        Network::new(self.links.link(target, &node.peer_urls), Path::Snapshot)
     }
 }
 
@@ -69,9 +70,20 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
 pub(crate) struct Network {
     link: Arc<Link>,
     path: Path,
+    standing: Option<Standing>,
+}
+
+/// A stream that stays open between heartbeats: opening one costs more than all else of a heartbeat.
+struct Standing {
+    out: mpsc::Sender<pb::AppendRequest>,
+    answers: Streaming<pb::AppendResponse>,
 }
 
 impl Network {
+    fn new(link: Arc<Link>, path: Path) -> Self {
+        Self { link, path, standing: None }
+    }
+
     fn client(&self, path: Path) -> Client {
         self.link.client(path)
     }
@@ -107,21 +119,68 @@ impl NetStreamAppend<TypeConfig> for Network {
             let Some(first) = input.next().await else {
                 return Ok(Box::pin(futures::stream::empty()) as BoxStream<'s, _>);
             };
-            let input = futures::stream::iter([first]).chain(input);
-            let request = self.link.request(input.map(wire::append_request));
-            let mut client = self.client(self.path);
-            let limit = option.soft_ttl().max(SETUP);
-            let responses = match tokio::time::timeout(limit, client.append(request)).await {
-                Ok(Ok(responses)) => responses.into_inner(),
-                Ok(Err(status)) => return Err(rpc_error(&status)),
-                Err(_) => return Err(unreachable("no answer to an append stream")),
-            };
-            let responses = responses.map(|response| match response {
-                Ok(response) => wire::to_append_response(response).map_err(|e| broken(&e)),
-                Err(status) => Err(rpc_error(&status)),
-            });
+            let input = futures::stream::iter([first]).chain(input).map(wire::append_request);
+            if self.path == Path::Control {
+                let beats = futures::stream::unfold((self, input), |(network, mut input)| async {
+                    let beat = network.beat(input.next().await?).await;
+                    Some((beat, (network, input)))
+                });
+                return Ok(Box::pin(beats) as BoxStream<'s, _>);
+            }
+            let responses = self.open(input, option.soft_ttl().max(SETUP)).await?.map(answered);
             Ok(Box::pin(responses) as BoxStream<'s, _>)
         })
+    }
+}
+
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+
+/// What a follower has answered.
+fn answered(
+    answer: Result<pb::AppendResponse, tonic::Status>,
+) -> Rpc<StreamAppendResult<TypeConfig>> {
+    let answer = answer.map_err(|status| rpc_error(&status))?;
+    wire::to_append_response(answer).map_err(|error| broken(&error))
+}
+
+impl Network {
+    /// Opens a stream of requests to append.
+    async fn open(
+        &self,
+        requests: impl Stream<Item = pb::AppendRequest> + Send + 'static,
+        limit: Duration,
+    ) -> Rpc<Streaming<pb::AppendResponse>> {
+        let mut client = self.client(self.path);
+        let opening = client.append(self.link.request(requests));
+        match tokio::time::timeout(limit, opening).await {
+            Ok(Ok(responses)) => Ok(responses.into_inner()),
+            Ok(Err(status)) => Err(rpc_error(&status)),
+            Err(_) => Err(unreachable("no answer to an append stream")),
+        }
+    }
+
+    /// Sends a heartbeat on the stream that stands, or on a new one when it has broken; waits for the answer. Who
+    /// stops waiting loses the stream with it, so that no later heartbeat gets this one's answer.
+    async fn beat(&mut self, request: pb::AppendRequest) -> Rpc<StreamAppendResult<TypeConfig>> {
+        if let Some(mut standing) = self.standing.take()
+            && standing.out.send(request.clone()).await.is_ok()
+            && let Ok(Some(answer)) = standing.answers.message().await
+        {
+            self.standing = Some(standing);
+            return answered(Ok(answer));
+        }
+        let (out, requests) = mpsc::channel(1);
+        // The stream opens with its first message.
+        out.send(request).await.map_err(|_| unreachable("a stream that has ended"))?;
+        let mut answers = self.open(ReceiverStream::new(requests), SETUP).await?;
+        match answers.message().await {
+            Ok(Some(answer)) => {
+                self.standing = Some(Standing { out, answers });
+                answered(Ok(answer))
+            }
+            Ok(None) => Err(unreachable("no answer to a heartbeat")),
+            Err(status) => Err(rpc_error(&status)),
+        }
     }
 }
 

@@ -12,12 +12,14 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{config::DEFAULT_ELECTION, net::connector::Presence, node::Inner};
 
-/// How often the silence is looked at.
+/// How often the silence of a suspect is looked at ...
 const LOOK: Duration = Duration::from_millis(10);
+/// ... and that of anybody else: before a leader can be suspected, a look is only for the time that is lost.
+const LOOK_SELDOM: Duration = Duration::from_millis(50);
 /// A look that comes so much later shows that this process did not run.
 const STALL: Duration = Duration::from_millis(15);
 /// How long the longest pause is remembered: one to two of these.
@@ -107,26 +109,23 @@ fn suspicion(heartbeat: Duration, election: Duration, worst: Duration) -> Durati
 
 /// Watches the leader until this member stops.
 pub(crate) async fn run(inner: Arc<Inner>) {
-    let mut looks = interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = Instant::now();
-    let mut rest_until = last;
-    while inner.stop.guard(looks.tick()).await.is_some() {
+    let mut next = Instant::now();
+    let mut rest_until = next;
+    while inner.stop.guard(sleep_until(next)).await.is_some() {
         let now = Instant::now();
-        let late = now.saturating_duration_since(last + LOOK);
-        last = now;
+        let late = now.saturating_duration_since(next);
         if late > STALL {
             inner.pace.excuse(late);
         }
-        let Some(leader) = inner.suspect() else { continue };
-        if now < rest_until {
-            continue;
+        if now >= rest_until
+            && let Some(leader) = inner.suspect()
+        {
+            if inner.stop.guard(inner.look_into(leader)).await.is_none() {
+                return;
+            }
+            rest_until = Instant::now() + AGAIN;
         }
-        if inner.stop.guard(inner.look_into(leader)).await.is_none() {
-            return;
-        }
-        last = Instant::now();
-        rest_until = last + AGAIN;
+        next = Instant::now() + inner.pause_before_look();
     }
 }
 
@@ -141,10 +140,21 @@ impl Inner {
 
     /// The leader, when it has been silent for too long.
     pub(crate) fn suspect(&self) -> Option<u64> {
+        let (leader, silence, limit) = self.silent_leader()?;
+        (silence > limit).then_some(leader)
+    }
+
+    /// The leader that is not this member, its silence, and how long that may be.
+    fn silent_leader(&self) -> Option<(u64, Duration, Duration)> {
         let leader = self.view.borrow().leader.filter(|leader| *leader != self.id)?;
         let limit = suspicion(self.heartbeat, self.election, self.pace.worst());
-        let silence = self.pace.silence(leader, Instant::now())?;
-        (silence > limit).then_some(leader)
+        Some((leader, self.pace.silence(leader, Instant::now())?, limit))
+    }
+
+    /// Time until the leader could be suspected, if it is silent from now on.
+    fn pause_before_look(&self) -> Duration {
+        let left = self.silent_leader().map(|(_, silence, limit)| limit.saturating_sub(silence));
+        left.map_or(LOOK_SELDOM, |left| left.clamp(LOOK, LOOK_SELDOM))
     }
 
     /// Knocks at a suspect's host; when it does not answer, has the leader replaced.

@@ -50,21 +50,50 @@ pub struct Reserve {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     /// The file, and its bytes.
     file: Option<(PathBuf, u64)>,
+    /// How long writes may find no room where there is some.
+    last_resort: Duration,
     /// Writes that wait for room.
     waiting: AtomicUsize,
     /// Whether the member ends, and nothing may wait any more.
     is_ending: AtomicBool,
 }
 
+impl Default for Inner {
+    fn default() -> Self {
+        let (waiting, is_ending) = (AtomicUsize::default(), AtomicBool::default());
+        Self { file: None, last_resort: LAST_RESORT, waiting, is_ending }
+    }
+}
+
+/// Since when one kind of writes finds no room where there is some.
+#[derive(Debug, Default)]
+pub struct Stuck {
+    since: Option<Instant>,
+}
+
 impl Reserve {
     /// A file of so many bytes, which [`fill`](Self::fill) makes.
     pub fn at(path: PathBuf, bytes: u64) -> Self {
-        let inner = Inner { file: Some((path, bytes)), ..Inner::default() };
+        Self::with_last_resort(path, bytes, LAST_RESORT)
+    }
+
+    /// The same with another time than a minute for writes that find no room where there is some.
+    pub fn with_last_resort(path: PathBuf, bytes: u64, last_resort: Duration) -> Self {
+        let inner = Inner { file: Some((path, bytes)), last_resort, ..Inner::default() };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// A write has found no room again: whether to give it up, because there has been some for long.
+    pub fn is_last_resort(&self, stuck: &mut Stuck) -> bool {
+        if !self.has_room() {
+            stuck.since = None;
+            return false;
+        }
+        stuck.since.get_or_insert_with(Instant::now).elapsed() > self.inner.last_resort
     }
 
     /// Whether a write is waiting for room.
@@ -136,18 +165,14 @@ impl Reserve {
         tracing::error!(%error, used, "the disk is full: writing waits for room");
         self.inner.waiting.fetch_add(1, Ordering::AcqRel);
         let began = Instant::now();
-        let mut roomy = None;
+        let mut stuck = Stuck::default();
         let outcome = loop {
             std::thread::park_timeout(AGAIN);
             match write() {
-                Err(error) if is_full(&error) => {
-                    roomy =
-                        if self.has_room() { roomy.or_else(|| Some(Instant::now())) } else { None };
-                    let is_last = roomy.is_some_and(|since| since.elapsed() > LAST_RESORT);
-                    if is_last || self.inner.is_ending.load(Ordering::Acquire) {
-                        break Err(error);
-                    }
-                }
+                Err(error)
+                    if is_full(&error)
+                        && !self.is_last_resort(&mut stuck)
+                        && !self.inner.is_ending.load(Ordering::Acquire) => {}
                 other => break other,
             }
         };
@@ -233,6 +258,20 @@ mod tests {
         assert!(outcome.unwrap(), "others are told that it waits");
         assert!(!reserve.is_waiting());
         assert_eq!(reserve.missing(), 8192);
+    }
+
+    #[test]
+    fn a_write_that_finds_no_room_where_there_is_some_is_given_up_in_time() {
+        let file = format!("trireme-reserve-{}-last", std::process::id());
+        let short = Duration::from_millis(200);
+        let reserve = Reserve::with_last_resort(std::env::temp_dir().join(file), 8192, short);
+        let began = Instant::now();
+        assert_eq!(reserve.write(|| Err::<(), _>(full())).unwrap_err().kind(), full().kind());
+        assert!(began.elapsed() > short);
+        // Without room nobody gives up.
+        let file = std::env::temp_dir().join("trireme-reserve-none");
+        let none = Reserve::with_last_resort(file, u64::MAX, Duration::ZERO);
+        assert!(!none.is_last_resort(&mut Stuck { since: Some(began) }));
     }
 
     #[test]

@@ -31,15 +31,20 @@ pub(crate) struct Senders {
     pub(crate) leader: watch::Sender<Option<u64>>,
 }
 
-/// Follows the metrics until the core stops, and reports how it ended.
+/// Follows who leads until the core stops, and reports how it ended.
+///
+/// Only what changes with leaders and members wakes it: openraft's other metrics change with every entry.
 pub(crate) async fn follow(inner: Arc<Inner>, senders: Senders) {
-    let mut metrics = inner.raft.metrics();
+    let mut servers = inner.raft.server_metrics();
     let mut members = None;
     let mut settled = None;
     loop {
-        let failure = {
-            let now = metrics.borrow_and_update();
-            let view = View { leader: now.current_leader, term: now.current_term };
+        {
+            let now = servers.borrow_and_update();
+            // The vote here is the one on disk: the newest may be on its way there.
+            let newest = inner.raft.metrics().borrow_watched().current_term;
+            let term = now.vote.leader_id.term.max(newest);
+            let view = View { leader: now.current_leader, term };
             let is_news = senders.view.send_if_modified(|old| {
                 *old != view && {
                     *old = view;
@@ -64,18 +69,16 @@ pub(crate) async fn follow(inner: Arc<Inner>, senders: Senders) {
                 inner.reconcile_peers(now.membership_config.membership());
             }
             let at = *now.membership_config.log_id();
-            if at != settled && at <= now.local_committed {
+            if at != settled && at == *now.committed_membership_config.log_id() {
                 settled = at;
                 inner.note_removed(now.membership_config.membership());
             }
-            now.running_state.as_ref().err().map(ToString::to_string)
-        };
-        if let Some(failure) = failure {
-            inner.finish(Err(failure));
-            return;
         }
-        if metrics.changed().await.is_err() {
-            inner.finish(Err("the core has stopped".to_owned()));
+        if servers.changed().await.is_err() {
+            let metrics = inner.raft.metrics();
+            let failure =
+                metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string);
+            inner.finish(Err(failure.unwrap_or_else(|| "the core has stopped".to_owned())));
             return;
         }
     }

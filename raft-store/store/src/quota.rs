@@ -103,9 +103,8 @@ impl Inner {
         loop {
             every.tick().await;
             let state = self.state().load();
-            // An error of any other kind is met by the next write, which ends the member.
             if let Err(error) = state.disk.settle() {
-                tracing::error!(%error, "what was held for want of room is not written");
+                self.consensus.fail(format!("what was held for want of room: {error}"));
             }
             let (total, in_use) = state.disk.sizes();
             drop(state);

@@ -18,10 +18,12 @@ use stdx::{
     tls::{Limits, ServerTls},
 };
 use tokio::net::{TcpListener, UnixListener};
-use tonic::service::Routes;
-use tower::ServiceExt;
 
-use crate::{Error, Handle, gateway, grpc, http as plain};
+use crate::{
+    Error, Handle, gateway,
+    grpc::{self, Routes},
+    http as plain,
+};
 
 /// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +79,7 @@ impl From<&crate::Config> for Serving {
 /// Serves clients at all places until shutdown.
 pub async fn serve(serving: Serving, handle: Handle, shutdown: Shutdown) -> Result<(), Error> {
     let tls = load(serving.tls, &serving.limits)?;
-    let routes = grpc::routes(&handle)?.prepare();
+    let routes = grpc::routes(&handle)?;
     let mut running = Vec::with_capacity(serving.listen.len());
     for Listen { address, secure, serves } in serving.listen {
         let tls = match (secure, &tls) {
@@ -112,7 +114,7 @@ pub async fn serve_on(
     shutdown: Shutdown,
 ) -> Result<(), Error> {
     let tls = load(tls, &handle.inner.config.client_tls_limits)?;
-    let routes = grpc::routes(&handle)?.prepare();
+    let routes = grpc::routes(&handle)?;
     let running = listeners.into_iter().map(|listener| {
         let site = Site { handle: handle.clone(), routes: routes.clone(), serves: Serves::All };
         site.run(listener, tls.clone(), shutdown.clone())
@@ -183,15 +185,11 @@ impl Site {
             Some(call) => call.watch(request),
             None => request.map(tonic::body::Body::new),
         };
-        let response = match self.routes.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        };
-        let response = match counted {
+        let response = self.routes.call(request).await;
+        match counted {
             Some(call) => call.follow(response),
-            None => response,
-        };
-        response.map(|body| body.map_err(Into::into).boxed_unsync())
+            None => response.map(|body| body.map_err(Into::into).boxed_unsync()),
+        }
     }
 
     async fn plain(self, peer: PeerInfo, request: Request<Incoming>) -> Response<Body> {

@@ -11,10 +11,10 @@ use prost_reflect::MethodDescriptor;
 use stdx::serve::{Body, BoxError, PeerInfo};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, service::Routes};
-use tower::ServiceExt;
+use tonic::{Code, Status};
 
 use super::message::{self, Frames};
+use crate::grpc::Routes;
 
 /// Messages of a streaming request that may wait for the service.
 const QUEUE: usize = 16;
@@ -110,10 +110,7 @@ impl Call {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         request.extensions_mut().insert(self.peer);
-        let response = match self.routes.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        };
+        let response = self.routes.call(request.map(tonic::body::Body::new)).await;
         let (head, body) = response.into_parts();
         match Status::from_header_map(&head.headers) {
             Some(status) if status.code() != Code::Ok => Err(status),

@@ -12,7 +12,9 @@ mod websocket;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use stdx::serve::{Body, PeerInfo, full};
-use tonic::{Code, Status, service::Routes};
+use tonic::{Code, Status};
+
+use crate::grpc::Routes;
 
 /// Where the gateway's paths begin.
 pub(crate) const PREFIX: &str = "/v3/";

@@ -25,7 +25,8 @@ use proto::{
     v3lockpb::lock_server::LockServer,
 };
 use stdx::{serve::PeerInfo, tls::ClientAuth};
-use tonic::{Request, service::Routes};
+use tonic::{Request, body::Body, server::NamedService};
+use tower::{Service as _, ServiceExt};
 
 use crate::{Error, Handle, auth::Caller};
 
@@ -45,16 +46,43 @@ const GATEWAY_FIELD: &str = "grpcgateway-accept";
 pub(crate) fn routes(handle: &Handle) -> Result<Routes, Error> {
     let limit = handle.inner.config.max_request_bytes + OVERHEAD;
     let service = Service { handle: handle.clone() };
-    let routes = Routes::new(KvServer::new(service.clone()).max_decoding_message_size(limit))
-        .add_service(WatchServer::new(service.clone()).max_decoding_message_size(limit))
-        .add_service(LeaseServer::new(service.clone()).max_decoding_message_size(limit))
+    let kv = KvServer::new(service.clone()).max_decoding_message_size(limit);
+    let lease = LeaseServer::new(service.clone()).max_decoding_message_size(limit);
+    let watch = WatchServer::new(service.clone()).max_decoding_message_size(limit);
+    let others = tonic::service::Routes::default()
         .add_service(ClusterServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(MaintenanceServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(AuthServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(LockServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(ElectionServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(HealthServer::new(service));
-    reflection::add(routes)
+    Ok(Routes { kv, lease, watch, others: reflection::add(others)?.prepare() })
+}
+
+/// Where calls go. Those that come by the thousand are told apart here: a general router takes a tenth of their time.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    kv: KvServer<Service>,
+    lease: LeaseServer<Service>,
+    watch: WatchServer<Service>,
+    others: tonic::service::Routes,
+}
+
+impl Routes {
+    /// Has a call answered.
+    pub(crate) async fn call(mut self, request: http::Request<Body>) -> http::Response<Body> {
+        let service = request.uri().path().trim_start_matches('/').split('/').next();
+        let answered = match service.unwrap_or_default() {
+            <KvServer<Service> as NamedService>::NAME => self.kv.call(request).await,
+            <LeaseServer<Service> as NamedService>::NAME => self.lease.call(request).await,
+            <WatchServer<Service> as NamedService>::NAME => self.watch.call(request).await,
+            _ => self.others.oneshot(request).await,
+        };
+        match answered {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
 }
 
 /// What every service is made of.

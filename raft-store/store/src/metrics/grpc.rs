@@ -2,18 +2,21 @@
 //! and their messages. A call whose client leaves before the end was canceled.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fmt::Write,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use prost_reflect::DescriptorPool;
-use stdx::serve::BoxError;
+use stdx::serve::{Body as Answer, BoxError};
 use tonic::{Code, Status, body::Body};
 
 use super::messages::Frames;
@@ -26,10 +29,16 @@ struct Method {
     kind: &'static str,
 }
 
-/// Methods by the paths of their calls. What is not here is not counted: clients choose paths.
-static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
+/// Methods, and their places by the paths of their calls. What is not here is not counted: clients choose paths.
+struct Methods {
+    all: Vec<Method>,
+    by_path: HashMap<String, usize>,
+}
+
+static METHODS: LazyLock<Methods> = LazyLock::new(|| {
     let pool = DescriptorPool::decode(proto::DESCRIPTORS).expect("the build has made them");
-    let mut methods = HashMap::new();
+    let mut all = Vec::new();
+    let mut by_path = HashMap::new();
     for service in pool.services() {
         for method in service.methods() {
             let kind = match (method.is_client_streaming(), method.is_server_streaming()) {
@@ -39,86 +48,127 @@ static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
                 (true, true) => "bidi_stream",
             };
             let (service, name) = (service.full_name().to_owned(), method.name().to_owned());
-            methods.insert(format!("/{service}/{name}"), Method { service, name, kind });
+            by_path.insert(format!("/{service}/{name}"), all.len());
+            all.push(Method { service, name, kind });
         }
     }
-    methods
+    Methods { all, by_path }
 });
 
 /// Calls of one method.
 #[derive(Debug, Default)]
 struct Calls {
-    started: u64,
-    handled: BTreeMap<&'static str, u64>,
-    received: u64,
-    sent: u64,
+    started: AtomicU64,
+    /// By their codes.
+    handled: [AtomicU64; CODES],
+    received: AtomicU64,
+    sent: AtomicU64,
 }
 
+/// How many codes gRPC has.
+const CODES: usize = 17;
 /// Metadata with the version of etcd's API that a client speaks.
 const VERSION: &str = "client-api-version";
 /// Versions that are counted by their names: clients choose them.
 const VERSIONS: usize = 16;
 
-/// All calls.
-#[derive(Debug, Default)]
+/// Requests of one kind and version.
+#[derive(Debug)]
+struct Requests {
+    kind: &'static str,
+    version: String,
+    count: AtomicU64,
+}
+
+/// All calls. Every one is counted here several times: nobody waits for anybody.
+#[derive(Debug)]
 struct Counts {
-    calls: BTreeMap<&'static str, Calls>,
-    /// By whether they are streams, and by version.
-    requests: BTreeMap<(&'static str, String), u64>,
-    received_bytes: u64,
-    sent_bytes: u64,
+    /// By the places of their methods.
+    calls: Vec<Calls>,
+    requests: RwLock<Vec<Requests>>,
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
 }
 
 /// All calls; cloning shares them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Grpc {
-    counts: Arc<Mutex<Counts>>,
+    counts: Arc<Counts>,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        let calls = METHODS.all.iter().map(|_| Calls::default()).collect();
+        let (received_bytes, sent_bytes) = (AtomicU64::default(), AtomicU64::default());
+        let requests = RwLock::default();
+        Self { counts: Arc::new(Counts { calls, requests, received_bytes, sent_bytes }) }
+    }
+}
+
+fn add(to: &AtomicU64, count: u64) {
+    to.fetch_add(count, Ordering::Relaxed);
+}
+
+fn read(from: &AtomicU64) -> u64 {
+    from.load(Ordering::Relaxed)
+}
+
+impl Counts {
+    /// A client that speaks a version asks.
+    fn request(&self, kind: &'static str, version: &str) {
+        let is_it = |one: &&Requests| one.kind == kind && one.version == version;
+        if let Some(known) = self.requests.read().iter().find(is_it) {
+            return add(&known.count, 1);
+        }
+        let mut requests = self.requests.write();
+        let version = if requests.len() < VERSIONS { version } else { "other" };
+        let is_it = |one: &&Requests| one.kind == kind && one.version == version;
+        match requests.iter().find(is_it) {
+            Some(known) => add(&known.count, 1),
+            None => requests.push(Requests { kind, version: version.to_owned(), count: 1.into() }),
+        }
+    }
 }
 
 impl Grpc {
     /// A call begins; `None` when it is of no method that is known.
     pub(crate) fn start(&self, path: &str, headers: &HeaderMap) -> Option<Call> {
-        let (path, method) = METHODS.get_key_value(path)?;
+        let method = *METHODS.by_path.get(path)?;
         let version = headers.get(VERSION).and_then(|value| value.to_str().ok());
-        let kind = if method.kind == "unary" { "unary" } else { "stream" };
-        let mut counts = self.counts.lock();
-        counts.calls.entry(path).or_default().started += 1;
-        let mut key = (kind, version.unwrap_or("unknown").to_owned());
-        if counts.requests.len() >= VERSIONS && !counts.requests.contains_key(&key) {
-            key.1 = "other".to_owned();
-        }
-        *counts.requests.entry(key).or_default() += 1;
-        Some(Call { grpc: self.clone(), path, code: Some(Code::Cancelled) })
+        let kind = if METHODS.all[method].kind == "unary" { "unary" } else { "stream" };
+        add(&self.counts.calls[method].started, 1);
+        self.counts.request(kind, version.unwrap_or("unknown"));
+        Some(Call { grpc: self.clone(), method, code: Some(Code::Cancelled) })
     }
 
     /// Counts what passes one way of a call.
-    fn pass(&self, path: &'static str, way: Way, frames: &mut Frames, piece: &[u8]) {
-        let messages = frames.pass(piece);
-        let counts = &mut *self.counts.lock();
-        let calls = counts.calls.entry(path).or_default();
+    fn pass(&self, method: usize, way: Way, frames: &mut Frames, piece: &[u8]) {
+        let calls = &self.counts.calls[method];
         let (count, bytes) = match way {
-            Way::In => (&mut calls.received, &mut counts.received_bytes),
-            Way::Out => (&mut calls.sent, &mut counts.sent_bytes),
+            Way::In => (&calls.received, &self.counts.received_bytes),
+            Way::Out => (&calls.sent, &self.counts.sent_bytes),
         };
-        *count += messages;
-        *bytes += piece.len() as u64;
+        add(count, frames.pass(piece));
+        add(bytes, piece.len() as u64);
     }
 
     /// Writes all counts.
     pub(super) fn write(&self, text: &mut String) {
-        let counts = self.counts.lock();
+        let counts = &self.counts;
         let mut lines: [String; 4] = Default::default();
         let [started, handled, received, sent] = &mut lines;
-        for (path, calls) in &counts.calls {
-            let Some(Method { service, name, kind }) = METHODS.get(*path) else { continue };
+        for (Method { service, name, kind }, calls) in METHODS.all.iter().zip(&counts.calls) {
+            if read(&calls.started) == 0 {
+                continue;
+            }
             let labels =
                 format!("grpc_method=\"{name}\",grpc_service=\"{service}\",grpc_type=\"{kind}\"");
-            line(started, "started_total", &labels, calls.started);
-            line(received, "msg_received_total", &labels, calls.received);
-            line(sent, "msg_sent_total", &labels, calls.sent);
-            for (code, count) in &calls.handled {
-                let labels = format!("grpc_code=\"{code}\",{labels}");
-                line(handled, "handled_total", &labels, *count);
+            line(started, "started_total", &labels, read(&calls.started));
+            line(received, "msg_received_total", &labels, read(&calls.received));
+            line(sent, "msg_sent_total", &labels, read(&calls.sent));
+            for (code, count) in (0..).zip(&calls.handled).filter(|(_, count)| read(count) > 0) {
+                let labels = format!("grpc_code=\"{}\",{labels}", code_name(Code::from_i32(code)));
+                line(handled, "handled_total", &labels, read(count));
             }
         }
         for ((name, help), lines) in [
@@ -133,15 +183,15 @@ impl Grpc {
             super::push(text, &format!("grpc_server_{name}"), "counter", help, lines);
         }
         let name = "etcd_server_client_requests_total";
-        let line = |((kind, version), count): (&(&str, String), &u64)| {
+        let line = |Requests { kind, version, count }: &Requests| {
             let version = version.replace(['"', '\\', '\n'], "");
-            format!("{name}{{client_api_version=\"{version}\",type=\"{kind}\"}} {count}\n")
+            format!("{name}{{client_api_version=\"{version}\",type=\"{kind}\"}} {}\n", read(count))
         };
-        let lines: String = counts.requests.iter().map(line).collect();
+        let lines: String = counts.requests.read().iter().map(line).collect();
         super::push(text, name, "counter", "Requests by the version of the client.", &lines);
         for (name, help, value) in [
-            ("received", "Bytes of clients' calls.", counts.received_bytes),
-            ("sent", "Bytes of answers to clients.", counts.sent_bytes),
+            ("received", "Bytes of clients' calls.", read(&counts.received_bytes)),
+            ("sent", "Bytes of answers to clients.", read(&counts.sent_bytes)),
         ] {
             let name = format!("etcd_network_client_grpc_{name}_bytes_total");
             super::push(text, &name, "counter", help, &format!("{name} {value}\n"));
@@ -164,7 +214,7 @@ fn line(text: &mut String, name: &str, labels: &str, value: u64) {
 /// A call under way.
 pub(crate) struct Call {
     grpc: Grpc,
-    path: &'static str,
+    method: usize,
     /// How it ends; `None` once that is counted.
     code: Option<Code>,
 }
@@ -176,11 +226,11 @@ impl Call {
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (grpc, path, mut frames) = (self.grpc.clone(), self.path, Frames::default());
+        let (grpc, method, mut frames) = (self.grpc.clone(), self.method, Frames::default());
         request.map(|body| {
             Body::new(body.map_frame(move |frame: Frame<Bytes>| {
                 if let Some(piece) = frame.data_ref() {
-                    grpc.pass(path, Way::In, &mut frames, piece);
+                    grpc.pass(method, Way::In, &mut frames, piece);
                 }
                 frame
             }))
@@ -188,31 +238,29 @@ impl Call {
     }
 
     /// Counts the messages of the answer, and the call's end when it ends.
-    pub(crate) fn follow(mut self, response: Response<Body>) -> Response<Body> {
-        if let Some(status) = Status::from_header_map(response.headers()) {
-            self.end(status.code());
-            return response;
+    pub(crate) fn follow(mut self, response: Response<Body>) -> Response<Answer> {
+        if let Some(code) = code(response.headers()) {
+            self.end(code);
+            return response.map(|body| body.map_err(Into::into).boxed_unsync());
         }
         let mut frames = Frames::default();
         response.map(|body| {
             let watched = body.map_frame(move |frame: Frame<Bytes>| {
                 if let Some(piece) = frame.data_ref() {
-                    self.grpc.pass(self.path, Way::Out, &mut frames, piece);
+                    self.grpc.pass(self.method, Way::Out, &mut frames, piece);
                 }
                 if let Some(trailers) = frame.trailers_ref() {
-                    self.end(code(trailers));
+                    self.end(code(trailers).unwrap_or(Code::Unknown));
                 }
                 frame
             });
-            Body::new(watched)
+            watched.map_err(Into::into).boxed_unsync()
         })
     }
 
     fn end(&mut self, code: Code) {
         if self.code.take().is_some() {
-            let mut counts = self.grpc.counts.lock();
-            let calls = counts.calls.entry(self.path).or_default();
-            *calls.handled.entry(name(code)).or_default() += 1;
+            add(&self.grpc.counts.calls[self.method].handled[code as usize], 1);
         }
     }
 }
@@ -225,12 +273,13 @@ impl Drop for Call {
     }
 }
 
-fn code(trailers: &HeaderMap) -> Code {
-    Status::from_header_map(trailers).map_or(Code::Unknown, |status| status.code())
+/// The code among headers or trailers, if it is there.
+fn code(headers: &HeaderMap) -> Option<Code> {
+    headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
 }
 
 /// Codes as Go names them.
-fn name(code: Code) -> &'static str {
+fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "Canceled",

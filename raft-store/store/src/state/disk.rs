@@ -289,7 +289,7 @@ impl Disk {
         self.is_holding.load(Ordering::Acquire)
     }
 
-    /// Writes what is held, if there is room for that.
+    /// Writes what is held, if there is room for that. An error is final: what is held will never be written.
     pub(crate) fn settle(&self) -> io::Result<()> {
         if self.is_holding() { self.put_held(&mut self.held.write()) } else { Ok(()) }
     }
@@ -297,7 +297,10 @@ impl Disk {
     fn put_held(&self, held: &mut Held) -> io::Result<()> {
         while let Some(first) = held.first() {
             match self.put(first) {
-                Err(error) if is_full(&error) && !held.is_full() => return Ok(()),
+                Err(error) if is_full(&error) && !held.is_full() => {
+                    let is_last = self.reserve.is_last_resort(&mut held.stuck);
+                    return if is_last { Err(error) } else { Ok(()) };
+                }
                 Err(error) if is_full(&error) => self.reserve.write(|| self.put(first))?,
                 other => other?,
             }

@@ -5,11 +5,15 @@
 //! without a byte of room. So batches that are refused wait here, readers look here first, and the batches go on in
 //! their order as soon as RocksDB takes them. A crash loses them as it loses what was not flushed: the log has them.
 //!
+//! When there has been room for a minute and the batches still find none, that is an error as any other: the member
+//! ends, and a start opens the files anew.
+//!
 //! There is a bound. What needs room is refused while the disk is short, so little comes: removals, leases, alarms.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use consensus::Stuck;
 use rocksdb::{WriteBatch, WriteBatchIteratorCf};
 
 /// Bytes of batches that may wait.
@@ -33,6 +37,8 @@ pub(super) struct Held {
     batches: VecDeque<Vec<u8>>,
     changes: BTreeMap<(Family, Vec<u8>), Change>,
     bytes: usize,
+    /// Since when the first finds no room where there is some.
+    pub(super) stuck: Stuck,
 }
 
 impl Held {
@@ -61,6 +67,7 @@ impl Held {
 
     /// The batch that waited longest is where it belongs.
     pub(super) fn pop(&mut self) {
+        self.stuck = Stuck::default();
         if let Some(data) = self.batches.pop_front() {
             self.bytes -= data.len();
         }
@@ -112,7 +119,7 @@ mod tests {
         fs,
         io::{self, Write as _},
         path::PathBuf,
-        time::Duration,
+        time::{Duration, Instant},
     };
 
     use consensus::Reserve;
@@ -126,8 +133,9 @@ mod tests {
     struct Small(PathBuf);
 
     impl Small {
-        fn new() -> Option<Self> {
-            let dir = std::env::temp_dir().join(format!("trireme-held-{}", std::process::id()));
+        fn new(name: &str) -> Option<Self> {
+            let dir = format!("trireme-held-{}-{name}", std::process::id());
+            let dir = std::env::temp_dir().join(dir);
             fs::create_dir_all(&dir).unwrap();
             let (kind, size) = (Some("tmpfs"), Some("size=48m"));
             mount(kind, &dir, kind, MsFlags::empty(), size).ok().map(|()| Self(dir))
@@ -156,6 +164,26 @@ mod tests {
             umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
             fs::remove_dir_all(&self.0).unwrap();
         }
+    }
+
+    fn skipped() {
+        writeln!(io::stderr(), "SKIPPED: no disk can be mounted here").unwrap();
+    }
+
+    /// Writes until RocksDB finds no room for a file; the last revision.
+    fn write_until_full(small: &Small, disk: &Disk, wanted: impl Fn(i64)) -> i64 {
+        (1..=20).for_each(|main| put(disk, main, 100));
+        disk.flush().unwrap();
+        small.fill();
+        let mut last = 20;
+        while !disk.is_holding() {
+            last += 1;
+            assert!(last < 1000, "RocksDB finds no room for a file");
+            put(disk, last, 256 << 10);
+            wanted(last);
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        last
     }
 
     /// Writes a version, its revision as a number, and removes the version ten before.
@@ -194,31 +222,18 @@ mod tests {
 
     #[test]
     fn a_state_on_a_full_disk_is_written_and_read_all_the_same() {
-        let Some(small) = Small::new() else {
-            writeln!(io::stderr(), "SKIPPED: no disk can be mounted here").unwrap();
-            return;
-        };
+        let Some(small) = Small::new("goes-on") else { return skipped() };
         let disk = Disk::open(&small.0.join("state"), &Reserve::default()).unwrap();
-        (1..=20).for_each(|main| put(&disk, main, 100));
-        disk.flush().unwrap();
-        small.fill();
-        let mut last = 20;
-        while !disk.is_holding() {
-            last += 1;
-            assert!(last < 1000, "RocksDB finds no room for a file");
-            put(&disk, last, 256 << 10);
-            check(&disk, last);
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+        let mut last = write_until_full(&small, &disk, |last| check(&disk, last));
         for _ in 0..15 {
             last += 1;
             put(&disk, last, 100);
             check(&disk, last);
         }
         small.clear();
-        let end = std::time::Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_secs(60);
         while disk.is_holding() {
-            assert!(std::time::Instant::now() < end, "RocksDB goes on");
+            assert!(Instant::now() < end, "RocksDB goes on");
             std::thread::park_timeout(Duration::from_millis(50));
             disk.settle().unwrap();
             check(&disk, last);
@@ -228,5 +243,25 @@ mod tests {
         drop(disk);
         let disk = Disk::open(&small.0.join("state"), &Reserve::default()).unwrap();
         check(&disk, last + 1);
+    }
+
+    #[test]
+    fn what_finds_no_room_where_there_is_some_is_an_error_in_time() {
+        let Some(small) = Small::new("ends") else { return skipped() };
+        // No byte of room is room enough for a reserve that takes none.
+        let short = Duration::from_millis(300);
+        let reserve = Reserve::with_last_resort(small.0.join("reserve"), 0, short);
+        let disk = Disk::open(&small.0.join("state"), &reserve).unwrap();
+        write_until_full(&small, &disk, |_| ());
+        let began = Instant::now();
+        let error = loop {
+            assert!(began.elapsed() < Duration::from_secs(60), "it is given up");
+            if let Err(error) = disk.settle() {
+                break error;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        };
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(disk.is_holding());
     }
 }

@@ -6,8 +6,10 @@
 mod group;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::resource::{UsageWho, getrusage};
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -86,6 +88,8 @@ struct Figures {
     processor: f64,
     /// Bytes written to disk by all members for a request.
     written: f64,
+    /// Processor time of the load generator for a request, in microseconds.
+    load: f64,
 }
 
 /// Measures on the disk of the temporary directory and on memory.
@@ -151,6 +155,7 @@ async fn on(tools: &Path, what: &str, root: &Path) -> Result<()> {
 /// Runs one load.
 async fn drive(tools: &Path, group: &Group, load: &Load) -> Result<Figures> {
     let before = group.usage()?;
+    let load_before = load_processor()?;
     let run = Command::new(tools.join("benchmark"))
         .arg(format!("--endpoints={}", group.endpoints))
         .arg(format!("--clients={}", load.clients))
@@ -166,6 +171,7 @@ async fn drive(tools: &Path, group: &Group, load: &Load) -> Result<Figures> {
         bail!("benchmark failed: {text}{}", String::from_utf8_lossy(&output.stderr));
     }
     let after = group.usage()?;
+    let load_time = (load_processor()? - load_before).as_secs_f64() * 1e6;
     let last = |mark: &str, at: usize| -> Result<f64> {
         let line = text.lines().rev().find(|line| line.contains(mark));
         let word = line.and_then(|line| line.split_whitespace().nth(at));
@@ -179,13 +185,24 @@ async fn drive(tools: &Path, group: &Group, load: &Load) -> Result<Figures> {
         p99: last("99% in", 2)? * 1000.0,
         processor: each(|usage| usage.processor_micros),
         written: each(|usage| usage.written),
+        load: load_time / requests,
     })
 }
 
-/// Prints medians side by side; above 1 is better than etcd for the rate, below 1 for all else.
+/// Processor time of all children that have ended: load generators, while members run.
+fn load_processor() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let (user, system) = (usage.user_time(), usage.system_time());
+    let micros = (user.tv_sec() + system.tv_sec()) * 1_000_000 + user.tv_usec() + system.tv_usec();
+    Ok(Duration::from_micros(micros.unsigned_abs()))
+}
+
+/// Prints medians side by side; above 1 is better than etcd for the rate, below 1 for all else. The last column is
+/// the ratio of rates that a store would reach which takes no processor time at all: the load generator takes its own
+/// from the same processors.
 fn table(all: &BTreeMap<(usize, &str), Vec<Figures>>) {
     println!(
-        "{:<34}{:>9}{:>9}{:>7}  {:>9}{:>9}{:>7}  {:>8}{:>8}{:>7}  {:>8}{:>8}{:>7}",
+        "{:<34}{:>9}{:>9}{:>7}  {:>9}{:>9}{:>7}  {:>8}{:>8}{:>7}  {:>8}{:>8}{:>7}  {:>6}",
         "medians of 3",
         "ours/s",
         "etcd/s",
@@ -198,8 +215,10 @@ fn table(all: &BTreeMap<(usize, &str), Vec<Figures>>) {
         "ratio",
         "B/req",
         "etcd",
-        "ratio"
+        "ratio",
+        "limit"
     );
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     for (at, load) in LOADS.iter().enumerate() {
         let median = |name: &str, of: fn(&Figures) -> f64| {
             let mut values: Vec<f64> = all[&(at, name)].iter().map(of).collect();
@@ -215,7 +234,10 @@ fn table(all: &BTreeMap<(usize, &str), Vec<Figures>>) {
             let digits = usize::from(ours < 100.0);
             print!("{ours:>width$.digits$}{theirs:>width$.digits$}{ratio:>7}  ");
         }
-        println!();
+        let limit = processors as f64 * 1e6 / median("trireme", |f| f.load) / median("etcd", |f| f.rate);
+        // One client waits more than it works.
+        let limit = if load.clients > 1 { format!("{limit:.2}") } else { "-".into() };
+        println!("{limit:>6}");
     }
 }
 
