@@ -2,7 +2,7 @@
 
 use futures::FutureExt;
 use std::panic::AssertUnwindSafe;
-use tokio::task::JoinHandle;
+use tokio::{runtime::RuntimeFlavor, task::JoinHandle};
 
 /// Spawns a future under a name. A panic is logged as an error and goes on to whoever joins the handle.
 pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
@@ -19,4 +19,15 @@ where
             }
         }
     })
+}
+
+/// Does work that takes long where it keeps no other task waiting, if this runtime can move them: one with more
+/// than one thread. In any other it is just done.
+pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(work)
+        }
+        _ => work(),
+    }
 }

@@ -35,7 +35,6 @@ use nix::{
     errno::Errno,
     fcntl::{FallocateFlags, fallocate},
 };
-use tokio::runtime::RuntimeFlavor;
 
 /// Pause before a write is tried again.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -149,13 +148,7 @@ impl Reserve {
     /// last resort, or when the member ends.
     pub fn write<T>(&self, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match write() {
-            Err(error) if is_full(&error) => match tokio::runtime::Handle::try_current() {
-                // So that the other tasks of this thread go on elsewhere.
-                Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
-                    tokio::task::block_in_place(|| self.wait(error, write))
-                }
-                _ => self.wait(error, write),
-            },
+            Err(error) if is_full(&error) => stdx::task::in_place(|| self.wait(error, write)),
             other => other,
         }
     }

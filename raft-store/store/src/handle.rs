@@ -32,6 +32,15 @@ pub struct Handle {
 impl Handle {
     /// Reads keys: linearizable, unless the request says `serializable`.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        self.page(request, true).await
+    }
+
+    /// The same, with or without a count of the keys beyond the limit.
+    pub(crate) async fn page(
+        &self,
+        request: RangeRequest,
+        counts: bool,
+    ) -> Result<RangeResponse, Error> {
         request::check_range(&request)?;
         self.inner.check_corrupt()?;
         if !request.serializable {
@@ -41,7 +50,7 @@ impl Handle {
             let auth = state.auth.read();
             auth.check_keys(who, Access::Read, &request.key, &request.range_end)
         };
-        let mut response = self.read(check, |state| read::range(state, &request)).await?;
+        let mut response = self.read(check, |state| read::page(state, &request, counts)).await?;
         self.inner.fill(&mut response.header);
         Ok(response)
     }

@@ -92,7 +92,7 @@ fn decode(input: &[u8]) -> Outcome {
     }
     let fixture = FIXTURE.lock();
     if let Some(range) = &request.range {
-        return Outcome::from(&read::range(&fixture.state, range));
+        return Outcome::from(&read::page(&fixture.state, range, true));
     }
     if let Some(txn) = request.txn.as_ref().filter(|txn| is_read_only(txn)) {
         return Outcome::from(&read::txn(&fixture.state, txn));

@@ -118,7 +118,9 @@ impl Pages {
     async fn next(&mut self, handle: &Handle) -> Result<(RangeResponse, bool), Error> {
         let left = if self.limit > 0 { self.limit - self.sent } else { i64::MAX };
         self.request.limit = self.keys.min(left);
-        let mut page = handle.range(self.request.clone()).await?;
+        // Counting visits all keys that are left: only for what may be the last page.
+        let counts = self.request.count_only || self.keys >= left;
+        let mut page = handle.page(self.request.clone(), counts).await?;
         let revision = page.header.as_ref().map_or(0, |header| header.revision);
         if self.request.revision == 0 {
             // The first page has waited for what was committed before; the rest only follow it.

@@ -209,6 +209,20 @@ impl Disk {
         self.get(Family::Revisions, &revision_key(rev, false))?.map(decode).transpose()
     }
 
+    /// Many versions, best in the order of their revisions.
+    pub(crate) fn versions(&self, revs: &[Rev]) -> io::Result<Vec<Option<KeyValue>>> {
+        if self.is_holding() || revs.len() < 2 {
+            return revs.iter().map(|rev| self.version(*rev)).collect();
+        }
+        let keys: Vec<_> = revs.iter().map(|rev| revision_key(*rev, false)).collect();
+        let found = self.db.batched_multi_get_cf(self.family(KeyKind::REVISIONS), &keys, false);
+        let decoded = found.into_iter().map(|value| {
+            let value = value.map_err(failed)?.map(|value| Bytes::copy_from_slice(&value));
+            value.map(decode).transpose()
+        });
+        decoded.collect()
+    }
+
     fn get(&self, family: Family, key: &[u8]) -> io::Result<Option<Bytes>> {
         if self.is_holding()
             && let Some(change) = self.held.read().get(family, key)

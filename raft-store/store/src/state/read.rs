@@ -11,11 +11,15 @@ use proto::etcdserverpb::{
 use super::{State, compare, view::View};
 use crate::Error;
 
-/// Answers a range request as of now or of the revision it names.
-pub(crate) fn range(state: &State, request: &RangeRequest) -> Result<RangeResponse, Error> {
+/// Answers a range request as of now or of the revision it names, with or without a count of all its keys.
+pub(crate) fn page(
+    state: &State,
+    request: &RangeRequest,
+    counts: bool,
+) -> Result<RangeResponse, Error> {
     repeat(state, |now| {
         let at = check(state, request.revision, now)?;
-        let mut response = View { state, at, unwritten: &[] }.range(request)?;
+        let mut response = View { state, at, unwritten: &[] }.page(request, counts)?;
         response.header = Some(header(now));
         Ok((response, at))
     })

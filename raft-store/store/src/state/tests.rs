@@ -115,7 +115,7 @@ impl Fixture {
     }
 
     fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        read::range(&self.state, &request)
+        read::page(&self.state, &request, true)
     }
 
     fn values(&self, request: RangeRequest) -> Vec<String> {
@@ -435,4 +435,38 @@ async fn sweeping_removes_what_nobody_can_read() {
     // The deletion at the compacted revision itself stays, as in etcd.
     assert_eq!(left, [4, 6, 7]);
     assert_eq!(store.values(all()), ["3", "1"]);
+}
+
+#[test]
+fn a_range_of_many_keys_that_only_the_disk_has_is_whole_and_in_order() {
+    const KEYS: usize = 2500;
+    let mut store = Fixture::new();
+    // Revisions lie in another order than keys.
+    let name = |at: usize| format!("k{:04}", at * 997 % KEYS);
+    let puts = (0..KEYS).map(|at| {
+        let (key, value) = (name(at).into(), name(at).into());
+        let put = Some(PutRequest { key, value, ..PutRequest::default() });
+        InternalRaftRequest { put, ..Default::default() }
+    });
+    store.apply(puts.collect());
+    store.delete("k0001", "k0003");
+    store.reopen();
+    let wanted: Vec<_> = (0..KEYS).filter(|at| !(1..3).contains(at)).collect();
+    let wanted: Vec<_> = wanted.into_iter().map(|at| format!("k{at:04}")).collect();
+    assert_eq!(store.values(all()), wanted);
+    for limit in [999, 1000, 1001, 2000, 2498, 3000] {
+        let request = RangeRequest { limit: limit as i64, ..all() };
+        let whole = store.range(request.clone()).unwrap();
+        let page = read::page(&store.state, &request, false).unwrap();
+        assert_eq!(whole.count, wanted.len() as i64);
+        assert_eq!(page.count, wanted.len().min(limit + 1) as i64, "no key is visited in vain");
+        assert_eq!((&whole.kvs, whole.more), (&page.kvs, page.more));
+        let keys: Vec<_> = page.kvs.iter().map(|kv| kv.key.clone()).collect();
+        assert_eq!(keys, wanted[..wanted.len().min(limit)]);
+        assert_eq!(page.more, limit < wanted.len());
+    }
+    let descending = RangeRequest { sort_order: SortOrder::Descend.into(), limit: 2, ..all() };
+    assert_eq!(store.values(descending), ["k2499", "k2498"]);
+    let count = store.range(RangeRequest { count_only: true, ..all() }).unwrap();
+    assert_eq!((count.count, count.kvs.len(), count.more), (wanted.len() as i64, 0, false));
 }

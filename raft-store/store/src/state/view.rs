@@ -36,21 +36,42 @@ struct Item {
     found: Found,
 }
 
+/// What a read has found so far.
+struct Gathered {
+    /// Keys that are of use.
+    wanted: usize,
+    /// Whether the others are counted.
+    counts: bool,
+    count: i64,
+    items: Vec<Item>,
+}
+
+/// Keys that are visited where the request came in; more of them would keep other tasks waiting.
+const AT_ONCE: i64 = 1000;
+/// Versions asked of the disk together.
+const TOGETHER: usize = 512;
+
 impl View<'_> {
     /// The value of a version.
     pub(crate) fn value(&self, found: &Found) -> io::Result<Arc<KeyValue>> {
+        if let Some(kv) = self.value_in_memory(found)? {
+            return Ok(kv);
+        }
+        let rev = found.version.rev;
+        let kv = self.state.disk.version(rev)?.ok_or_else(|| gone(rev.main))?;
+        Ok(Arc::new(kv))
+    }
+
+    /// The same, unless the disk alone has it.
+    fn value_in_memory(&self, found: &Found) -> io::Result<Option<Arc<KeyValue>>> {
         if let Some(kv) = &found.kv {
-            return Ok(kv.clone());
+            return Ok(Some(kv.clone()));
         }
         let rev = found.version.rev;
         let place = self.unwritten.binary_search_by_key(&rev.main, |batch| batch.revision);
-        if let Ok(place) = place {
-            let event = self.unwritten[place].events.get(rev.sub as usize);
-            let event = event.ok_or_else(|| gone(rev.main))?;
-            return Ok(event.kv.clone());
-        }
-        let kv = self.state.disk.version(rev)?.ok_or_else(|| gone(rev.main))?;
-        Ok(Arc::new(kv))
+        let Ok(place) = place else { return Ok(None) };
+        let event = self.unwritten[place].events.get(rev.sub as usize);
+        Ok(Some(event.ok_or_else(|| gone(rev.main))?.kv.clone()))
     }
 
     /// One key.
@@ -60,9 +81,12 @@ impl View<'_> {
 
     /// Answers a range request; the header is the caller's.
     pub(crate) fn range(&self, request: &RangeRequest) -> io::Result<RangeResponse> {
+        self.page(request, true)
+    }
+
+    /// The same; unless all keys are to be counted, the answer's count is that of the keys up to the limit or one more.
+    pub(crate) fn page(&self, request: &RangeRequest, counts: bool) -> io::Result<RangeResponse> {
         self.state.counts.ranges.fetch_add(1, Ordering::Relaxed);
-        let range = KeyRange::new(&request.key, &request.range_end);
-        let order = Order::of(request);
         let limit = usize::try_from(request.limit).unwrap_or(0);
         let wanted = match limit {
             _ if request.count_only => 0,
@@ -72,30 +96,69 @@ impl View<'_> {
             limit if is_default_order(request) && !filters(request) => limit.saturating_add(1),
             _ => usize::MAX,
         };
-        let mut count = 0;
-        let mut items = Vec::new();
-        self.state.index.visit(range, self.at, |key, found| {
-            count += 1;
-            if items.len() < wanted {
-                items.push(Item { key: key.clone(), found });
+        let mut gathered = Gathered { wanted, counts, count: 0, items: Vec::new() };
+        match self.gather(&mut gathered, &request.key, &request.range_end, AT_ONCE) {
+            None => self.answer(request, gathered),
+            Some(next) => stdx::task::in_place(|| {
+                self.gather(&mut gathered, &next, &request.range_end, i64::MAX);
+                self.answer(request, gathered)
+            }),
+        }
+    }
+
+    /// Gathers what is there at the revision between two keys; where to go on after as many keys as were allowed.
+    fn gather(&self, to: &mut Gathered, key: &[u8], end: &[u8], most: i64) -> Option<Vec<u8>> {
+        let mut next = None;
+        self.state.index.visit(KeyRange::new(key, end), self.at, |key, found| {
+            to.count += 1;
+            if to.items.len() < to.wanted {
+                to.items.push(Item { key: key.clone(), found });
+            } else if !to.counts {
+                return ControlFlow::Break(());
             }
-            ControlFlow::Continue(())
+            if to.count < most || end.is_empty() {
+                return ControlFlow::Continue(());
+            }
+            next = Some([key, &[0][..]].concat());
+            ControlFlow::Break(())
         });
+        next
+    }
+
+    fn answer(&self, request: &RangeRequest, gathered: Gathered) -> io::Result<RangeResponse> {
+        let Gathered { mut items, count, .. } = gathered;
+        let limit = usize::try_from(request.limit).unwrap_or(0);
         items.retain(|item| passes(request, item));
-        self.sort(&mut items, order)?;
+        self.sort(&mut items, Order::of(request))?;
         let more = limit > 0 && items.len() > limit;
         if more {
             items.truncate(limit);
         }
-        let mut kvs = Vec::with_capacity(items.len());
-        for item in items {
-            kvs.push(if request.keys_only {
-                bare(item)
-            } else {
-                KeyValue::clone(&*self.value(&item.found)?)
-            });
-        }
+        let kvs = match request.keys_only {
+            true => items.into_iter().map(bare).collect(),
+            false => self.values(&items)?,
+        };
         Ok(RangeResponse { header: None, kvs, more, count })
+    }
+
+    /// The values of many keys. What only the disk has is asked for by the hundred, in the order in which it lies there.
+    fn values(&self, items: &[Item]) -> io::Result<Vec<KeyValue>> {
+        let mut kvs = vec![KeyValue::default(); items.len()];
+        let mut on_disk = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            match self.value_in_memory(&item.found)? {
+                Some(kv) => kvs[at] = KeyValue::clone(&*kv),
+                None => on_disk.push((item.found.version.rev, at)),
+            }
+        }
+        on_disk.sort_unstable();
+        for some in on_disk.chunks(TOGETHER) {
+            let revs: Vec<_> = some.iter().map(|(rev, _)| *rev).collect();
+            for ((rev, at), kv) in some.iter().zip(self.state.disk.versions(&revs)?) {
+                kvs[*at] = kv.ok_or_else(|| gone(rev.main))?;
+            }
+        }
+        Ok(kvs)
     }
 
     fn sort(&self, items: &mut [Item], order: Order) -> io::Result<()> {

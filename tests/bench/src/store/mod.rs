@@ -234,7 +234,8 @@ fn table(all: &BTreeMap<(usize, &str), Vec<Figures>>) {
             let digits = usize::from(ours < 100.0);
             print!("{ours:>width$.digits$}{theirs:>width$.digits$}{ratio:>7}  ");
         }
-        let limit = processors as f64 * 1e6 / median("trireme", |f| f.load) / median("etcd", |f| f.rate);
+        let limit =
+            processors as f64 * 1e6 / median("trireme", |f| f.load) / median("etcd", |f| f.rate);
         // One client waits more than it works.
         let limit = if load.clients > 1 { format!("{limit:.2}") } else { "-".into() };
         println!("{limit:>6}");
