@@ -113,7 +113,8 @@ impl View<'_> {
             to.count += 1;
             if to.items.len() < to.wanted {
                 to.items.push(Item { key: key.clone(), found });
-            } else if !to.counts {
+            }
+            if !to.counts && to.items.len() >= to.wanted {
                 return ControlFlow::Break(());
             }
             if to.count < most || end.is_empty() {

@@ -4,6 +4,7 @@
 //! Members and load share this machine's processors: what the load generator takes is part of every figure, for both.
 
 mod group;
+mod stream;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -68,6 +69,21 @@ const LOADS: &[Load] = &[
         clients: 100,
         connections: 10,
         args: &["lease-keepalive", "--total=10000"],
+    },
+    Load {
+        name: "txn, range of 100 or put, 100 clients",
+        clients: 100,
+        connections: 10,
+        args: &[
+            "txn-mixed",
+            "foo",
+            "--limit=100",
+            "--rw-ratio=1",
+            "--key-size=16",
+            "--val-size=256",
+            "--key-space-size=1000",
+            "--total=6000",
+        ],
     },
     Load {
         name: "watch latency, 100 watchers",
@@ -149,13 +165,36 @@ async fn on(tools: &Path, what: &str, root: &Path) -> Result<()> {
             crate::figures::megabytes(bytes)
         );
     }
-    Ok(())
+    stream::measure(tools, [&ours, &theirs], root).await
 }
 
 /// Runs one load.
 async fn drive(tools: &Path, group: &Group, load: &Load) -> Result<Figures> {
     let before = group.usage()?;
     let load_before = load_processor()?;
+    let Told { rate, total, p99 } = benchmark(tools, group, load).await?;
+    let after = group.usage()?;
+    let load_time = (load_processor()? - load_before).as_secs_f64() * 1e6;
+    let requests = rate * total;
+    let each = |of: fn(&Usage) -> u64| (of(&after) - of(&before)) as f64 / requests;
+    Ok(Figures {
+        rate,
+        p99: p99.context("too few requests for a p99")? * 1000.0,
+        processor: each(|usage| usage.processor_micros),
+        written: each(|usage| usage.written),
+        load: load_time / requests,
+    })
+}
+
+/// What `benchmark` says of a run; of a mixed one, of its second half. Seconds, and requests in each.
+struct Told {
+    rate: f64,
+    total: f64,
+    /// Unknown of a few requests.
+    p99: Option<f64>,
+}
+
+async fn benchmark(tools: &Path, group: &Group, load: &Load) -> Result<Told> {
     let run = Command::new(tools.join("benchmark"))
         .arg(format!("--endpoints={}", group.endpoints))
         .arg(format!("--clients={}", load.clients))
@@ -170,23 +209,13 @@ async fn drive(tools: &Path, group: &Group, load: &Load) -> Result<Figures> {
     if !output.status.success() || text.contains("Error distribution") {
         bail!("benchmark failed: {text}{}", String::from_utf8_lossy(&output.stderr));
     }
-    let after = group.usage()?;
-    let load_time = (load_processor()? - load_before).as_secs_f64() * 1e6;
     let last = |mark: &str, at: usize| -> Result<f64> {
         let line = text.lines().rev().find(|line| line.contains(mark));
         let word = line.and_then(|line| line.split_whitespace().nth(at));
         word.and_then(|word| word.parse().ok()).with_context(|| format!("no {mark} in {text}"))
     };
-    let rate = last("Requests/sec:", 1)?;
-    let requests = rate * last("Total:", 1)?;
-    let each = |of: fn(&Usage) -> u64| (of(&after) - of(&before)) as f64 / requests;
-    Ok(Figures {
-        rate,
-        p99: last("99% in", 2)? * 1000.0,
-        processor: each(|usage| usage.processor_micros),
-        written: each(|usage| usage.written),
-        load: load_time / requests,
-    })
+    let (rate, total) = (last("Requests/sec:", 1)?, last("Total:", 1)?);
+    Ok(Told { rate, total, p99: last("99% in", 2).ok() })
 }
 
 /// Processor time of all children that have ended: load generators, while members run.
