@@ -1,7 +1,8 @@
 //! The way to other members: openraft's network traits over gRPC.
 //!
-//! One pipelined append stream per follower; heartbeats (on a stream that stands), votes and forwarded requests on a second
-//! connection, snapshots on a third, so that none of them waits behind another.
+//! One pipelined append stream per follower; heartbeats, on a stream that stands, votes and
+//! forwarded requests on a second connection, snapshots on a third, so that none of them waits
+//! behind another.
 
 pub(crate) mod connector;
 pub(crate) mod link;
