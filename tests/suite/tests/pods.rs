@@ -36,6 +36,14 @@ fn waits_for<'a>(pod: &'a Value, name: &str) -> &'a str {
     container(pod, name)["state"]["waiting"]["reason"].as_str().unwrap_or_default()
 }
 
+/// A probe that looks often and takes a busy machine for no illness: the time that it leaves is not
+/// what is tried here, and a dozen containers start at the same moment.
+fn calm(mut probe: Value) -> Value {
+    probe["periodSeconds"] = 1.into();
+    probe["timeoutSeconds"] = 30.into();
+    probe
+}
+
 async fn containers_that_cannot_start_say_why(cluster: Arc<Cluster>) -> Result<()> {
     let room = Room::new(&cluster, "start").await?;
     let command = json!({"command": ["nonexistent"]});
@@ -70,7 +78,7 @@ async fn containers_that_cannot_start_say_why(cluster: Arc<Cluster>) -> Result<(
     let status = container(&pod, "c");
     assert_eq!(status["lastState"]["terminated"]["reason"], "StartError", "{status}");
     assert_eq!(status["lastState"]["terminated"]["exitCode"], 128);
-    assert_eq!(status["restartCount"], 1);
+    assert!(status["restartCount"].as_u64() >= Some(1), "{status}");
     let waiting = |pod: &Value, reason: &str| waits_for(pod, "c") == reason;
     room.until("absent", "needs it here", |pod| waiting(pod, "ErrImageNeverPull")).await;
     room.until("pulled", "waits for it", |pod| waiting(pod, "ImagePullBackOff")).await;
@@ -151,7 +159,7 @@ async fn init_containers_run_in_order_and_sidecars_stay(cluster: Arc<Cluster>) -
         json!({"restartPolicy": "Always"}),
     );
     let started = "test -f /notes/all && sleep 0.3";
-    side["startupProbe"] = json!({"exec": {"command": ["sh", "-c", started]}, "periodSeconds": 1});
+    side["startupProbe"] = calm(json!({"exec": {"command": ["sh", "-c", started]}}));
     room.pod(
         "order",
         json!({
@@ -191,27 +199,21 @@ async fn init_containers_run_in_order_and_sidecars_stay(cluster: Arc<Cluster>) -
 
 async fn probes_restart_and_gate(cluster: Arc<Cluster>) -> Result<()> {
     let room = Room::new(&cluster, "probes").await?;
-    let often = |mut probe: Value| {
-        probe["periodSeconds"] = 1.into();
-        probe["failureThreshold"] = 1.into();
-        // A busy machine is no illness.
-        probe["timeoutSeconds"] = 30.into();
-        probe
-    };
+    let often = |probe: Value| with(calm(probe), json!({"failureThreshold": 1}));
     let serve = "httpd -p 8080 -h /www; exec sleep 1000";
     let http = |path: &str| often(json!({"httpGet": {"path": path, "port": 8080}}));
     let tcp = often(json!({"tcpSocket": {"port": 8080}}));
-    // Ready once there is a page; alive while the server is.
-    let web = with(shell(serve), json!({"readinessProbe": http("/ready"), "livenessProbe": tcp}));
-    room.pod("web", json!({"containers": [web]})).await?;
-    let exec = often(json!({"exec": {"command": ["test", "-f", "/tmp/alive"]}}));
-    let dying = with(shell(&format!("touch /tmp/alive; {STAY}")), json!({"livenessProbe": exec}));
+    let patient = |probe: &Value| with(probe.clone(), json!({"failureThreshold": 60}));
+    // Ready once there is a page; alive while the server is, once it is there.
+    let web = json!({"readinessProbe": http("/ready"), "livenessProbe": tcp,
+        "startupProbe": patient(&tcp)});
+    room.pod("web", json!({"containers": [with(shell(serve), web)]})).await?;
+    let exec = often(json!({"exec": {"command": ["sh", "-c", "! test -f /tmp/dead"]}}));
+    let dying = with(shell(STAY), json!({"livenessProbe": exec}));
     room.pod("dying", json!({"containers": [dying]})).await?;
-    let mut startup = often(json!({"exec": {"command": ["test", "-f", "/tmp/up"]}}));
-    startup["failureThreshold"] = 60.into();
     // Without the startup probe, liveness would kill it at once.
     let alive = often(json!({"exec": {"command": ["test", "-f", "/tmp/up"]}}));
-    let slow = json!({"startupProbe": startup, "livenessProbe": alive});
+    let slow = json!({"startupProbe": patient(&alive), "livenessProbe": alive});
     room.pod(
         "slow",
         json!({"containers": [with(shell(&format!("sleep 4; touch /tmp/up; {STAY}")), slow)]}),
@@ -239,7 +241,7 @@ async fn probes_restart_and_gate(cluster: Arc<Cluster>) -> Result<()> {
     room.event("web", "Unhealthy", "Liveness probe failed: dial tcp").await;
     room.event("web", "Killing", "Container c failed liveness probe, will be restarted").await;
     room.ready("dying").await;
-    room.exec("dying", "rm /tmp/alive").await?;
+    room.exec("dying", "touch /tmp/dead").await?;
     room.until("dying", "was restarted", once).await;
     let pod = room.ready("slow").await;
     assert_eq!(container(&pod, "c")["restartCount"], 0, "liveness waits for startup");

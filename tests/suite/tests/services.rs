@@ -36,7 +36,9 @@ async fn services_and_node_ports_lead_to_pods() -> Result<()> {
 /// A server on a node.
 async fn server(room: &Room, name: &str, node: &str, app: &str) -> Result<()> {
     let meta = json!({"name": name, "labels": {"app": app}});
-    let probe = json!({"httpGet": {"path": "/hostname", "port": 8080}, "periodSeconds": 1});
+    // A busy machine is no reason to lose an endpoint.
+    let probe = json!({"httpGet": {"path": "/hostname", "port": 8080}, "periodSeconds": 1,
+        "timeoutSeconds": 30});
     let container = with(shell(SERVE), json!({"readinessProbe": probe}));
     let spec = json!({"nodeName": node, "terminationGracePeriodSeconds": 0,
         "containers": [container]});
