@@ -86,6 +86,9 @@ pub(crate) struct StoreFlags {
     /// Largest request in bytes.
     #[arg(long, env = "ETCD_MAX_REQUEST_BYTES", default_value_t = store::DEFAULT_MAX_REQUEST_BYTES)]
     max_request_bytes: usize,
+    /// Memory for the answers of all large reads at once, in bytes; one that finds none waits its turn.
+    #[arg(long, env = "ETCD_RANGE_MEMORY_BYTES", default_value_t = store::DEFAULT_RANGE_BYTES)]
+    range_memory_bytes: usize,
     /// What --auto-compaction-retention counts: periodic (time) or revision.
     #[arg(long, env = "ETCD_AUTO_COMPACTION_MODE", default_value = "periodic")]
     auto_compaction_mode: String,
@@ -237,6 +240,7 @@ impl StoreFlags {
         config.max_txn_ops = self.max_txn_ops;
         config.max_learners = self.max_learners;
         config.max_request_bytes = self.max_request_bytes;
+        config.range_bytes = self.range_memory_bytes;
         config.auto_compaction =
             duration::auto_compaction(&self.auto_compaction_mode, &self.auto_compaction_retention)?;
         config.progress_interval = self.progress_interval();

@@ -19,6 +19,8 @@ pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
 pub const DEFAULT_RING_BYTES: usize = 32 << 20;
 /// Memory for newest values, when nobody says otherwise.
 pub const DEFAULT_CACHE_BYTES: usize = 64 << 20;
+/// Memory for answers to reads, when nobody says otherwise.
+pub const DEFAULT_RANGE_BYTES: usize = 256 << 20;
 
 /// The election timeout from which etcd counts its shortest lease when nobody says otherwise.
 const ETCD_ELECTION: Duration = Duration::from_secs(1);
@@ -78,6 +80,10 @@ pub struct Config {
     pub ring_bytes: usize,
     /// Memory for newest values.
     pub cache_bytes: usize,
+    /// Memory for all answers to reads that are under way; one that finds none waits its turn.
+    pub range_bytes: usize,
+    /// How long such an answer waits before it is refused.
+    pub range_patience: Duration,
     /// Kind of tokens: `simple`, or `jwt` with its options, as etcd writes them.
     pub auth_token: String,
     /// How long an unused simple token lives.
@@ -136,6 +142,8 @@ impl Config {
             progress_interval: DEFAULT_PROGRESS_INTERVAL,
             ring_bytes: DEFAULT_RING_BYTES,
             cache_bytes: DEFAULT_CACHE_BYTES,
+            range_bytes: DEFAULT_RANGE_BYTES,
+            range_patience: consensus::PROPOSE_TIMEOUT,
             auth_token: DEFAULT_AUTH_TOKEN.to_owned(),
             auth_token_ttl: DEFAULT_AUTH_TOKEN_TTL,
             bcrypt_cost: DEFAULT_BCRYPT_COST,

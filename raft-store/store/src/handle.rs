@@ -13,11 +13,12 @@ use tokio::sync::{broadcast, watch};
 
 use crate::{
     Error, WatchSpec, Watcher,
-    auth::{self, Access, Caller, Identity},
-    members,
+    auth::{self, Access, AuthError, Caller, Identity},
+    members, metrics,
     node::Inner,
     propose::Applied,
     request::{self, Limits},
+    room::Room,
     state::{State, read},
 };
 
@@ -32,16 +33,17 @@ pub struct Handle {
 impl Handle {
     /// Reads keys: linearizable, unless the request says `serializable`.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        self.page(request, true).await
+        Ok(self.page(&request, true, self.inner.rooms.room()).await?.0)
     }
 
-    /// The same, with or without a count of the keys beyond the limit.
+    /// The same, with or without a count of the keys beyond the limit, in a room; it comes back with the answer.
     pub(crate) async fn page(
         &self,
-        request: RangeRequest,
+        request: &RangeRequest,
         counts: bool,
-    ) -> Result<RangeResponse, Error> {
-        request::check_range(&request)?;
+        room: Room,
+    ) -> Result<(RangeResponse, Room), Error> {
+        request::check_range(request)?;
         self.inner.check_corrupt()?;
         if !request.serializable {
             self.inner.wait_read().await?;
@@ -50,9 +52,28 @@ impl Handle {
             let auth = state.auth.read();
             auth.check_keys(who, Access::Read, &request.key, &request.range_end)
         };
-        let mut response = self.read(check, |state| read::page(state, &request, counts)).await?;
+        let read = |state: &State, room: &mut Room| read::page(state, request, counts, room);
+        let (mut response, room) = self.read_in_room(room, check, read).await?;
         self.inner.fill(&mut response.header);
-        Ok(response)
+        Ok((response, room))
+    }
+
+    /// Reads what the caller may see; again once there is room for the answer.
+    async fn read_in_room<T>(
+        &self,
+        mut room: Room,
+        check: impl Fn(&State, &Identity) -> Result<(), AuthError>,
+        read: impl Fn(&State, &mut Room) -> Result<T, Error>,
+    ) -> Result<(T, Room), Error> {
+        loop {
+            match self.read(&check, |state| read(state, &mut room)).await {
+                Err(Error::TooManyRequests) if room.is_full() => {
+                    metrics::count_one(&self.inner.metrics.reads_waited);
+                    room.wait().await?;
+                }
+                answer => return Ok((answer?, room)),
+            }
+        }
     }
 
     /// Writes one key.
@@ -84,9 +105,17 @@ impl Handle {
     /// Compares, then reads and writes; all of it or nothing. One that only reads does not enter
     /// the log.
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        Ok(self.txn_in_room(request).await?.0)
+    }
+
+    /// The same, and the room that the answer takes.
+    pub(crate) async fn txn_in_room(
+        &self,
+        request: TxnRequest,
+    ) -> Result<(TxnResponse, Room), Error> {
         let limits = Limits { txn_ops: self.inner.config.max_txn_ops };
         request::check_txn(&request, limits)?;
-        let mut response = if request::is_read_only(&request) {
+        let (mut response, room) = if request::is_read_only(&request) {
             self.inner.check_corrupt()?;
             if !request::is_serializable(&request) {
                 self.inner.wait_read().await?;
@@ -94,17 +123,18 @@ impl Handle {
             let check = |state: &State, who: &Identity| {
                 auth::check_txn(&state.auth.read(), &state.leases.read(), who, &request)
             };
-            self.read(check, |state| read::txn(state, &request)).await?
+            let read = |state: &State, room: &mut Room| read::txn(state, &request, room);
+            self.read_in_room(self.inner.rooms.room(), check, read).await?
         } else {
             self.inner.check_space(request::txn_cost(&request)).await?;
             let request = InternalRaftRequest { txn: Some(request), ..Default::default() };
             match self.propose(request).await? {
-                Applied::Txn(response) => response,
+                Applied::Txn(response) => (response, Room::endless()),
                 _ => return Err(odd_answer()),
             }
         };
         self.inner.fill(&mut response.header);
-        Ok(response)
+        Ok((response, room))
     }
 
     /// Forgets what was before a revision. With `physical`, waits until it is gone from this

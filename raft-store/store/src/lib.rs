@@ -40,6 +40,7 @@ mod node;
 mod propose;
 mod quota;
 mod request;
+mod room;
 mod serve;
 pub mod snapshot;
 mod state;
@@ -50,7 +51,7 @@ pub use auto_compaction::AutoCompaction;
 pub use config::{
     Config, DEFAULT_AUTH_TOKEN, DEFAULT_AUTH_TOKEN_TTL, DEFAULT_BCRYPT_COST, DEFAULT_CACHE_BYTES,
     DEFAULT_MAX_LEARNERS, DEFAULT_MAX_REQUEST_BYTES, DEFAULT_MAX_TXN_OPS,
-    DEFAULT_PROGRESS_INTERVAL, DEFAULT_QUOTA_BYTES, DEFAULT_RING_BYTES,
+    DEFAULT_PROGRESS_INTERVAL, DEFAULT_QUOTA_BYTES, DEFAULT_RANGE_BYTES, DEFAULT_RING_BYTES,
 };
 pub use consensus::{Faults, Initial, Member, PeerTls, Role, Status};
 pub use dump::dump_log;

@@ -14,6 +14,7 @@ use crate::{
     machine::Machine,
     metrics::{self, Metrics},
     quota::{self, Size},
+    room::Rooms,
     state::Cell,
 };
 
@@ -27,6 +28,7 @@ pub(crate) struct Inner {
     pub(crate) size: Size,
     pub(crate) metrics: Metrics,
     pub(crate) passwords: Passwords,
+    pub(crate) rooms: Rooms,
     /// Ends what hangs on this member.
     pub(crate) shutdown: Shutdown,
 }
@@ -74,6 +76,7 @@ pub async fn start_on<L: stdx::serve::Accept>(
     machine.term.send_if_modified(|term| std::mem::replace(term, applied.max(*term)) < applied);
     let (leading_in, leading) = watch::channel(false);
     let passwords = Passwords::new(config.bcrypt_cost);
+    let rooms = Rooms::new(config.range_bytes, config.range_patience);
     let inner = Arc::new(Inner {
         config,
         machine,
@@ -82,6 +85,7 @@ pub async fn start_on<L: stdx::serve::Accept>(
         size: Size::default(),
         metrics: Metrics::default(),
         passwords,
+        rooms,
         shutdown: Shutdown::new(),
     });
     spawn_tasks(&inner, leading_in);

@@ -14,6 +14,7 @@ use proto::etcdserverpb::{
 
 use crate::{
     request::{Limits, check_delete, check_put, check_range, check_txn, is_read_only, txn_cost},
+    room::Room,
     state::{read, tests::Fixture},
 };
 
@@ -92,10 +93,10 @@ fn decode(input: &[u8]) -> Outcome {
     }
     let fixture = FIXTURE.lock();
     if let Some(range) = &request.range {
-        return Outcome::from(&read::page(&fixture.state, range, true));
+        return Outcome::from(&read::page(&fixture.state, range, true, &mut Room::endless()));
     }
     if let Some(txn) = request.txn.as_ref().filter(|txn| is_read_only(txn)) {
-        return Outcome::from(&read::txn(&fixture.state, txn));
+        return Outcome::from(&read::txn(&fixture.state, txn, &mut Room::endless()));
     }
     // An alarm would end all that follows.
     if request.alarm.is_some_and(|alarm| alarm.action == 1) {

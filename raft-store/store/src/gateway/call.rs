@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::message::{self, Frames};
-use crate::grpc::Routes;
+use crate::{grpc::Routes, room::Held};
 
 /// Messages of a streaming request that may wait for the service.
 const QUEUE: usize = 16;
@@ -43,7 +43,12 @@ impl Call {
         };
         // The status comes behind the message.
         answers.next().await?;
-        Ok(super::json(StatusCode::OK, message::to_json(&message)?))
+        let text = Bytes::from(message::to_json(&message)?);
+        let text = match answers.held {
+            Some(held) => held.keep(text),
+            None => text,
+        };
+        Ok(super::json(StatusCode::OK, text))
     }
 
     /// Messages for one message or for several.
@@ -111,10 +116,11 @@ impl Call {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         request.extensions_mut().insert(self.peer);
         let response = self.routes.call(request.map(tonic::body::Body::new)).await;
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        let held = head.extensions.remove();
         match Status::from_header_map(&head.headers) {
             Some(status) if status.code() != Code::Ok => Err(status),
-            _ => Ok(Answers { body, frames: Frames::new(self.method.output()) }),
+            _ => Ok(Answers { body, frames: Frames::new(self.method.output()), held }),
         }
     }
 }
@@ -123,6 +129,8 @@ impl Call {
 struct Answers {
     body: tonic::body::Body,
     frames: Frames,
+    /// The room of the answer.
+    held: Option<Held>,
 }
 
 impl Answers {

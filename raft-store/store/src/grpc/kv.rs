@@ -10,7 +10,7 @@ use proto::etcdserverpb::{
 use tonic::{Request, Response, Status};
 
 use super::Service;
-use crate::{Error, Handle, request, state::view};
+use crate::{Error, Handle, request, room::Room, state::view};
 
 /// Keys in the first message of a streamed range.
 const FIRST_KEYS: i64 = 10;
@@ -31,7 +31,8 @@ impl Kv for Service {
         if !request.serializable {
             self.check_learner()?;
         }
-        Ok(Response::new(handle.range(request).await?))
+        let (response, room) = handle.page(&request, true, self.handle.inner.rooms.room()).await?;
+        Ok(held(response, room))
     }
 
     async fn range_stream(
@@ -84,7 +85,8 @@ impl Kv for Service {
         self.check_leader(&request)?;
         self.check_learner()?;
         let handle = self.client(&request);
-        Ok(Response::new(handle.txn(request.into_inner()).await?))
+        let (response, room) = handle.txn_in_room(request.into_inner()).await?;
+        Ok(held(response, room))
     }
 
     async fn compact(
@@ -96,6 +98,15 @@ impl Kv for Service {
         let handle = self.client(&request);
         Ok(Response::new(handle.compact(request.into_inner()).await?))
     }
+}
+
+/// An answer whose room goes where it goes.
+fn held<T>(message: T, room: Room) -> Response<T> {
+    let mut response = Response::new(message);
+    if let Some(held) = room.hold() {
+        response.extensions_mut().insert(held);
+    }
+    response
 }
 
 /// A range in pages, all of one revision.
@@ -114,13 +125,24 @@ impl Pages {
         Self { limit: request.limit, request, keys: FIRST_KEYS, sent: 0 }
     }
 
+    /// As many keys as aimed at, or fewer when their values are larger than those before.
+    async fn read(&mut self, handle: &Handle, left: i64) -> Result<RangeResponse, Error> {
+        loop {
+            self.request.limit = self.keys.min(left);
+            // Counting visits all keys that are left: only for what may be the last page.
+            let counts = self.request.count_only || self.keys >= left;
+            let room = if self.keys > 1 { Room::page(2 * CHUNK) } else { Room::endless() };
+            match handle.page(&self.request, counts, room).await {
+                Err(Error::TooManyRequests) if self.keys > 1 => self.keys /= 2,
+                page => return Ok(page?.0),
+            }
+        }
+    }
+
     /// The next page, and whether it is the last, which alone says how many keys there are.
     async fn next(&mut self, handle: &Handle) -> Result<(RangeResponse, bool), Error> {
         let left = if self.limit > 0 { self.limit - self.sent } else { i64::MAX };
-        self.request.limit = self.keys.min(left);
-        // Counting visits all keys that are left: only for what may be the last page.
-        let counts = self.request.count_only || self.keys >= left;
-        let mut page = handle.page(self.request.clone(), counts).await?;
+        let mut page = self.read(handle, left).await?;
         let revision = page.header.as_ref().map_or(0, |header| header.revision);
         if self.request.revision == 0 {
             // The first page has waited for what was committed before; the rest only follow it.

@@ -20,6 +20,7 @@ use stdx::serve::{Body as Answer, BoxError};
 use tonic::{Code, Status, body::Body};
 
 use super::messages::Frames;
+use crate::room::Held;
 
 /// What is known of a method.
 #[derive(Debug, Clone)]
@@ -238,7 +239,8 @@ impl Call {
     }
 
     /// Counts the messages of the answer, and the call's end when it ends.
-    pub(crate) fn follow(mut self, response: Response<Body>) -> Response<Answer> {
+    pub(crate) fn follow(mut self, mut response: Response<Body>) -> Response<Answer> {
+        let held = response.extensions_mut().remove::<Held>();
         if let Some(code) = code(response.headers()) {
             self.end(code);
             return response.map(|body| body.map_err(Into::into).boxed_unsync());
@@ -252,7 +254,10 @@ impl Call {
                 if let Some(trailers) = frame.trailers_ref() {
                     self.end(code(trailers).unwrap_or(Code::Unknown));
                 }
-                frame
+                match &held {
+                    Some(held) => frame.map_data(|piece| held.keep(piece)),
+                    None => frame,
+                }
             });
             watched.map_err(Into::into).boxed_unsync()
         })

@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) proposals_failed: AtomicU64,
     /// Reads for which nobody could say how far the log is.
     pub(crate) reads_failed: AtomicU64,
+    /// Reads that found no memory for their answers at first.
+    pub(crate) reads_waited: AtomicU64,
     /// Learners that were made voters here.
     pub(crate) promoted: AtomicU64,
 }
@@ -193,6 +195,8 @@ fn database(inner: &Inner) -> Vec<Sample> {
     let auth = number(state.auth.read().revision());
     let watchers = process::count(hub.watchers());
     let ranges = process::count(hub.groups());
+    let answers = process::count(inner.rooms.taken());
+    let waited = load(&inner.metrics.reads_waited);
     vec![
         gauge("etcd_mvcc_db_total_size_in_bytes", "Size of the database.", total),
         gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Size of what it holds.", in_use),
@@ -210,5 +214,7 @@ fn database(inner: &Inner) -> Vec<Sample> {
         gauge("etcd_debugging_mvcc_watcher_total", "Watches.", watchers),
         gauge("etcd_debugging_auth_revision", "Changes of users and roles.", auth),
         gauge("trireme_store_watched_ranges", "Ranges that somebody watches.", ranges),
+        gauge("trireme_store_range_bytes", "Memory of large answers under way.", answers),
+        counter("trireme_store_ranges_waited_total", "Reads that waited for memory.", waited),
     ]
 }

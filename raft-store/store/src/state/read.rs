@@ -9,27 +9,35 @@ use proto::etcdserverpb::{
 };
 
 use super::{State, compare, view::View};
-use crate::Error;
+use crate::{Error, room::Room};
 
-/// Answers a range request as of now or of the revision it names, with or without a count of all its keys.
+/// Answers a range request as of now or of the revision it names, with or without a count of all its keys. An answer
+/// for which there is no room fails with [`Error::TooManyRequests`], and the room knows.
 pub(crate) fn page(
     state: &State,
     request: &RangeRequest,
     counts: bool,
+    room: &mut Room,
 ) -> Result<RangeResponse, Error> {
     repeat(state, |now| {
+        room.begin();
         let at = check(state, request.revision, now)?;
-        let mut response = View { state, at, unwritten: &[] }.page(request, counts)?;
+        let mut response = View { state, at, unwritten: &[] }.page(request, counts, room)?;
         response.header = Some(header(now));
         Ok((response, at))
     })
 }
 
-/// Answers a transaction that only reads.
-pub(crate) fn txn(state: &State, request: &TxnRequest) -> Result<TxnResponse, Error> {
+/// Answers a transaction that only reads; for want of room as [`page`].
+pub(crate) fn txn(
+    state: &State,
+    request: &TxnRequest,
+    room: &mut Room,
+) -> Result<TxnResponse, Error> {
     repeat(state, |now| {
+        room.begin();
         let mut oldest = now;
-        let mut response = branch(state, request, now, &mut oldest)?;
+        let mut response = branch(state, request, now, &mut oldest, room)?;
         response.header = Some(header(now));
         Ok((response, oldest))
     })
@@ -68,6 +76,9 @@ fn repeat<T>(
             Ok((answer, oldest)) if state.compacted() <= oldest => return Ok(answer),
             Ok(_) => {}
             Err(Failure::Disk(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(Failure::Disk(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(Error::TooManyRequests);
+            }
             Err(Failure::Disk(error)) => return Err(Error::Internal(error.to_string())),
             Err(Failure::Known(error)) => return Err(error),
         }
@@ -90,6 +101,7 @@ fn branch(
     request: &TxnRequest,
     now: i64,
     oldest: &mut i64,
+    room: &mut Room,
 ) -> Result<TxnResponse, Failure> {
     let view = View { state, at: now, unwritten: &[] };
     let succeeded = compare::all(&view, &request.compare)?;
@@ -100,12 +112,12 @@ fn branch(
             Some(Request::RequestRange(request)) => {
                 let at = check(state, request.revision, now)?;
                 *oldest = at.min(*oldest);
-                let mut response = View { state, at, unwritten: &[] }.range(request)?;
+                let mut response = View { state, at, unwritten: &[] }.page(request, true, room)?;
                 response.header = Some(header(now));
                 Response::ResponseRange(response)
             }
             Some(Request::RequestTxn(request)) => {
-                let mut response = branch(state, request, now, oldest)?;
+                let mut response = branch(state, request, now, oldest, room)?;
                 response.header = Some(ResponseHeader::default());
                 Response::ResponseTxn(response)
             }

@@ -19,7 +19,7 @@ use proto::{
 };
 
 use super::{State, read, sweep, write::Failure, write::Writer};
-use crate::{Error, apply, hash, propose::Applied, watch::EventBatch};
+use crate::{Error, apply, hash, propose::Applied, room::Room, watch::EventBatch};
 
 type Results = Vec<Result<Applied, Error>>;
 type Batches = Vec<std::sync::Arc<EventBatch>>;
@@ -115,7 +115,7 @@ impl Fixture {
     }
 
     fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        read::page(&self.state, &request, true)
+        read::page(&self.state, &request, true, &mut Room::endless())
     }
 
     fn values(&self, request: RangeRequest) -> Vec<String> {
@@ -457,7 +457,7 @@ fn a_range_of_many_keys_that_only_the_disk_has_is_whole_and_in_order() {
     for limit in [999, 1000, 1001, 2000, 2498, 3000] {
         let request = RangeRequest { limit: limit as i64, ..all() };
         let whole = store.range(request.clone()).unwrap();
-        let page = read::page(&store.state, &request, false).unwrap();
+        let page = read::page(&store.state, &request, false, &mut Room::endless()).unwrap();
         assert_eq!(whole.count, wanted.len() as i64);
         assert_eq!(page.count, wanted.len().min(limit + 1) as i64, "no key is visited in vain");
         assert_eq!((&whole.kvs, whole.more), (&page.kvs, page.more));

@@ -19,7 +19,10 @@ use super::{
     KeyRange, State,
     index::{Found, NOW},
 };
-use crate::watch::EventBatch;
+use crate::{
+    room::{PER_KEY, Room},
+    watch::EventBatch,
+};
 
 /// Where a read looks.
 pub(crate) struct View<'a> {
@@ -44,6 +47,8 @@ struct Gathered {
     counts: bool,
     count: i64,
     items: Vec<Item>,
+    /// Why no more of them can be had.
+    failed: io::Result<()>,
 }
 
 /// Keys that are visited where the request came in; more of them would keep other tasks waiting.
@@ -81,11 +86,17 @@ impl View<'_> {
 
     /// Answers a range request; the header is the caller's.
     pub(crate) fn range(&self, request: &RangeRequest) -> io::Result<RangeResponse> {
-        self.page(request, true)
+        self.page(request, true, &mut Room::endless())
     }
 
-    /// The same; unless all keys are to be counted, the answer's count is that of the keys up to the limit or one more.
-    pub(crate) fn page(&self, request: &RangeRequest, counts: bool) -> io::Result<RangeResponse> {
+    /// The same, in the room for it; unless all keys are to be counted, the answer's count is that of the keys up to
+    /// the limit or one more.
+    pub(crate) fn page(
+        &self,
+        request: &RangeRequest,
+        counts: bool,
+        room: &mut Room,
+    ) -> io::Result<RangeResponse> {
         self.state.counts.ranges.fetch_add(1, Ordering::Relaxed);
         let limit = usize::try_from(request.limit).unwrap_or(0);
         let wanted = match limit {
@@ -96,22 +107,33 @@ impl View<'_> {
             limit if is_default_order(request) && !filters(request) => limit.saturating_add(1),
             _ => usize::MAX,
         };
-        let mut gathered = Gathered { wanted, counts, count: 0, items: Vec::new() };
-        match self.gather(&mut gathered, &request.key, &request.range_end, AT_ONCE) {
-            None => self.answer(request, gathered),
+        let mut gathered = Gathered { wanted, counts, count: 0, items: Vec::new(), failed: Ok(()) };
+        match self.gather(&mut gathered, &request.key, &request.range_end, AT_ONCE, room) {
+            None => self.answer(request, gathered, room),
             Some(next) => stdx::task::in_place(|| {
-                self.gather(&mut gathered, &next, &request.range_end, i64::MAX);
-                self.answer(request, gathered)
+                self.gather(&mut gathered, &next, &request.range_end, i64::MAX, room);
+                self.answer(request, gathered, room)
             }),
         }
     }
 
     /// Gathers what is there at the revision between two keys; where to go on after as many keys as were allowed.
-    fn gather(&self, to: &mut Gathered, key: &[u8], end: &[u8], most: i64) -> Option<Vec<u8>> {
+    fn gather(
+        &self,
+        to: &mut Gathered,
+        key: &[u8],
+        end: &[u8],
+        most: i64,
+        room: &mut Room,
+    ) -> Option<Vec<u8>> {
         let mut next = None;
         self.state.index.visit(KeyRange::new(key, end), self.at, |key, found| {
             to.count += 1;
             if to.items.len() < to.wanted {
+                to.failed = room.take(key.len() + PER_KEY);
+                if to.failed.is_err() {
+                    return ControlFlow::Break(());
+                }
                 to.items.push(Item { key: key.clone(), found });
             }
             if !to.counts && to.items.len() >= to.wanted {
@@ -126,29 +148,38 @@ impl View<'_> {
         next
     }
 
-    fn answer(&self, request: &RangeRequest, gathered: Gathered) -> io::Result<RangeResponse> {
-        let Gathered { mut items, count, .. } = gathered;
+    fn answer(
+        &self,
+        request: &RangeRequest,
+        gathered: Gathered,
+        room: &mut Room,
+    ) -> io::Result<RangeResponse> {
+        let Gathered { mut items, count, failed, .. } = gathered;
+        failed?;
         let limit = usize::try_from(request.limit).unwrap_or(0);
         items.retain(|item| passes(request, item));
-        self.sort(&mut items, Order::of(request))?;
+        self.sort(&mut items, Order::of(request), room)?;
         let more = limit > 0 && items.len() > limit;
         if more {
             items.truncate(limit);
         }
         let kvs = match request.keys_only {
             true => items.into_iter().map(bare).collect(),
-            false => self.values(&items)?,
+            false => self.values(&items, room)?,
         };
         Ok(RangeResponse { header: None, kvs, more, count })
     }
 
     /// The values of many keys. What only the disk has is asked for by the hundred, in the order in which it lies there.
-    fn values(&self, items: &[Item]) -> io::Result<Vec<KeyValue>> {
+    fn values(&self, items: &[Item], room: &mut Room) -> io::Result<Vec<KeyValue>> {
         let mut kvs = vec![KeyValue::default(); items.len()];
         let mut on_disk = Vec::new();
         for (at, item) in items.iter().enumerate() {
             match self.value_in_memory(&item.found)? {
-                Some(kv) => kvs[at] = KeyValue::clone(&*kv),
+                Some(kv) => {
+                    room.take(kv.value.len())?;
+                    kvs[at] = KeyValue::clone(&*kv);
+                }
                 None => on_disk.push((item.found.version.rev, at)),
             }
         }
@@ -156,13 +187,15 @@ impl View<'_> {
         for some in on_disk.chunks(TOGETHER) {
             let revs: Vec<_> = some.iter().map(|(rev, _)| *rev).collect();
             for ((rev, at), kv) in some.iter().zip(self.state.disk.versions(&revs)?) {
-                kvs[*at] = kv.ok_or_else(|| gone(rev.main))?;
+                let kv = kv.ok_or_else(|| gone(rev.main))?;
+                room.take(kv.value.len())?;
+                kvs[*at] = kv;
             }
         }
         Ok(kvs)
     }
 
-    fn sort(&self, items: &mut [Item], order: Order) -> io::Result<()> {
+    fn sort(&self, items: &mut [Item], order: Order, room: &mut Room) -> io::Result<()> {
         let Order::By(target, descending) = order else { return Ok(()) };
         match target {
             SortTarget::Key => items.sort_by(|a, b| a.key.cmp(&b.key)),
@@ -171,7 +204,9 @@ impl View<'_> {
             SortTarget::Mod => items.sort_by_key(|item| item.found.version.rev.main),
             SortTarget::Value => {
                 for item in items.iter_mut() {
-                    item.found.kv = Some(self.value(&item.found)?);
+                    let kv = self.value(&item.found)?;
+                    room.take(kv.value.len())?;
+                    item.found.kv = Some(kv);
                 }
                 let value = |item: &Item| item.found.kv.as_ref().map(|kv| kv.value.clone());
                 items.sort_by_key(value);

@@ -7,6 +7,7 @@ mod failures;
 mod gateway;
 mod grpc;
 mod membership;
+mod memory;
 mod oracles;
 mod parity;
 mod queues;
