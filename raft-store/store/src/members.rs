@@ -64,9 +64,9 @@ impl Inner {
     }
 
     pub(crate) async fn member_update(&self, id: u64, urls: Vec<String>) -> Result<(), Error> {
-        check_urls(&urls)?;
         let members = self.members();
         let old = members.iter().find(|member| member.id == id).ok_or(Error::MemberNotFound)?;
+        check_urls(&urls)?;
         let (name, learner) = (old.name.clone(), old.is_learner);
         self.consensus.update(consensus::Member { id, name, peer_urls: urls, learner }).await?;
         self.wait_read().await

@@ -62,7 +62,8 @@ impl Generator {
             29 => Request::Defragment,
             30 => Request::Snapshot,
             31..=32 => {
-                let version = ["", "3.6.0", "3.5", "x"][self.below(4) as usize].to_owned();
+                // 3.6.0, to which etcd could go back, is refused here on purpose.
+                let version = ["", "3.8.0", "3.5", "x"][self.below(4) as usize].to_owned();
                 let action = [0, 2][self.below(2) as usize];
                 Request::Downgrade(DowngradeRequest { action, version })
             }

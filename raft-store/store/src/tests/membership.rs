@@ -45,6 +45,10 @@ async fn a_learner_gets_its_vote_only_once_it_has_everything() {
     assert_eq!(handle.member_promote(learner.id).await, Err(Error::LearnerNotReady));
     assert_eq!(handle.member_promote(handle.id()).await, Err(Error::MemberNotLearner));
     assert_eq!(handle.member_promote(1).await, Err(Error::MemberNotFound));
+    let nonsense = vec!["nonsense".to_owned()];
+    assert_eq!(handle.member_add(nonsense.clone(), true).await, Err(Error::MemberBadUrls));
+    assert_eq!(handle.member_update(1, nonsense.clone()).await, Err(Error::MemberNotFound));
+    assert_eq!(handle.member_update(learner.id, nonsense).await, Err(Error::MemberBadUrls));
     let other = vec!["http://127.0.0.1:1".to_owned()];
     assert_eq!(handle.member_add(other, true).await, Err(Error::TooManyLearners));
     assert_eq!(handle.member_add(urls, false).await.unwrap_err(), Error::PeerUrlExists);

@@ -1,6 +1,8 @@
 //! Three members of one rival on loopback, and what they use.
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -8,6 +10,8 @@ use tokio::process::{Child, Command};
 
 /// How long a group may take to serve.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for an election after members stood still.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Ticks of a second in `/proc/PID/stat`.
 const TICKS: u64 = 100;
 
@@ -24,6 +28,8 @@ pub(super) struct Rival {
 /// Three members that run. Dropping it kills them.
 pub(super) struct Group {
     members: Vec<Child>,
+    name: &'static str,
+    client_ports: Vec<u16>,
     /// Their client URLs.
     pub(super) endpoints: String,
 }
@@ -70,16 +76,43 @@ impl Group {
             members.push(child);
         }
         let urls: Vec<String> = (0..3).map(url).collect();
+        let client_ports = ports[..3].to_vec();
+        let group = Self { members, name: rival.name, client_ports, endpoints: urls.join(",") };
+        group.until_healthy().await.with_context(|| format!("logs are in {}", dir.display()))?;
+        Ok(group)
+    }
+
+    async fn until_healthy(&self) -> Result<()> {
         let end = Instant::now() + PATIENCE;
-        for port in &ports[..3] {
+        for port in &self.client_ports {
             while !is_healthy(*port).await {
                 if Instant::now() > end {
-                    bail!("{} does not serve; its logs are in {}", rival.name, dir.display());
+                    bail!("{} does not serve", self.name);
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        Ok(Self { members, endpoints: urls.join(",") })
+        Ok(())
+    }
+
+    /// Keeps all members from running, for another group to be measured alone.
+    pub(super) fn pause(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets them go on, and waits until they have found each other again.
+    pub(super) async fn resume(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)?;
+        tokio::time::sleep(SETTLE).await;
+        self.until_healthy().await
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        for member in &self.members {
+            let pid = i32::try_from(member.id().context("a member ended")?)?;
+            nix::sys::signal::kill(Pid::from_raw(pid), signal)?;
+        }
+        Ok(())
     }
 
     /// What the members used.

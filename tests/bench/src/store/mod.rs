@@ -1,5 +1,5 @@
 //! Our store beside the real etcd: three members of each on the same disk, driven in turn by etcd's own unmodified
-//! `benchmark`, and a table of ratios. `shared/oracles/build.sh etcd` builds the rival and its tool in a minute.
+//! `benchmark` while the other three stand still, and a table of ratios. `shared/oracles/build.sh etcd` builds the rival and its tool in a minute.
 //!
 //! Members and load share this machine's processors: what the load generator takes is part of every figure, for both.
 
@@ -18,8 +18,9 @@ use tokio::process::Command;
 
 use group::{Group, Rival, Usage};
 
-/// Rounds of every load; each begins with the other rival. The median counts.
-const ROUNDS: usize = 3;
+/// Rounds of every load; each begins with the other rival. Medians count, ratios of neighbours too: the machine's own
+/// speed changes by a third within minutes.
+const ROUNDS: usize = 5;
 /// Longest time that one load may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Writes whose fsync is measured.
@@ -142,20 +143,27 @@ async fn on(tools: &Path, what: &str, root: &Path) -> Result<()> {
     let mut all: BTreeMap<(usize, &str), Vec<Figures>> = BTreeMap::new();
     let mut memory: BTreeMap<&str, u64> = BTreeMap::new();
     for round in 0..ROUNDS {
-        let order = if round % 2 == 0 { [&ours, &theirs] } else { [&theirs, &ours] };
-        for rival in order {
-            let dir = root.join(format!("{}-{round}", rival.name));
-            let group = Group::start(rival, &dir).await?;
-            for (at, load) in LOADS.iter().enumerate() {
-                let figures = drive(tools, &group, load).await;
-                let figures =
-                    figures.with_context(|| format!("{} on {}", load.name, rival.name))?;
-                all.entry((at, rival.name)).or_default().push(figures);
+        let mut groups = Vec::new();
+        for rival in [&ours, &theirs] {
+            let group = Group::start(rival, &root.join(format!("{}-{round}", rival.name))).await?;
+            group.pause()?;
+            groups.push((rival.name, group));
+        }
+        for (at, load) in LOADS.iter().enumerate() {
+            groups.rotate_left((at + round) % 2);
+            for (name, group) in &groups {
+                group.resume().await?;
+                let figures = drive(tools, group, load).await;
+                let figures = figures.with_context(|| format!("{} on {name}", load.name))?;
+                group.pause()?;
+                all.entry((at, *name)).or_default().push(figures);
             }
-            let most = memory.entry(rival.name).or_default();
+        }
+        for (name, group) in groups {
+            let most = memory.entry(name).or_default();
             *most = (*most).max(group.usage()?.memory);
             group.stop().await?;
-            std::fs::remove_dir_all(&dir)?;
+            std::fs::remove_dir_all(root.join(format!("{name}-{round}")))?;
         }
     }
     table(&all);
@@ -232,7 +240,7 @@ fn load_processor() -> Result<Duration> {
 fn table(all: &BTreeMap<(usize, &str), Vec<Figures>>) {
     println!(
         "{:<34}{:>9}{:>9}{:>7}  {:>9}{:>9}{:>7}  {:>8}{:>8}{:>7}  {:>8}{:>8}{:>7}  {:>6}",
-        "medians of 3",
+        "medians of 5",
         "ours/s",
         "etcd/s",
         "ratio",
@@ -249,17 +257,18 @@ fn table(all: &BTreeMap<(usize, &str), Vec<Figures>>) {
     );
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     for (at, load) in LOADS.iter().enumerate() {
-        let median = |name: &str, of: fn(&Figures) -> f64| {
-            let mut values: Vec<f64> = all[&(at, name)].iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
+        let values = |name: &str, of: fn(&Figures) -> f64| -> Vec<f64> {
+            all[&(at, name)].iter().map(of).collect()
         };
+        let median = |name: &str, of| middle(values(name, of));
         let columns: [fn(&Figures) -> f64; 4] =
             [|f| f.rate, |f| f.p99, |f| f.processor, |f| f.written];
         print!("{:<34}", load.name);
         for (width, of) in [9, 9, 8, 8].into_iter().zip(columns) {
             let (ours, theirs) = (median("trireme", of), median("etcd", of));
-            let ratio = if theirs > 0.0 { format!("{:.2}", ours / theirs) } else { "-".into() };
+            let pairs = values("trireme", of).into_iter().zip(values("etcd", of));
+            let ratio = middle(pairs.map(|(ours, theirs)| ours / theirs).collect());
+            let ratio = if theirs > 0.0 { format!("{ratio:.2}") } else { "-".into() };
             let digits = usize::from(ours < 100.0);
             print!("{ours:>width$.digits$}{theirs:>width$.digits$}{ratio:>7}  ");
         }
@@ -269,6 +278,11 @@ fn table(all: &BTreeMap<(usize, &str), Vec<Figures>>) {
         let limit = if load.clients > 1 { format!("{limit:.2}") } else { "-".into() };
         println!("{limit:>6}");
     }
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// How long this disk takes to make 4 KiB last: median and 99th of 100, in milliseconds.
