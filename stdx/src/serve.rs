@@ -4,8 +4,11 @@
 //! A connection that does not finish its TLS handshake in [`HANDSHAKE`] is dropped. At shutdown the listener
 //! closes first, open requests may finish for [`DRAIN`].
 
+mod gather;
+
 use crate::Shutdown;
 use bytes::Bytes;
+use gather::{Gather, Waiting};
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -157,9 +160,16 @@ where
         .initial_connection_window_size(WINDOW)
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .timer(hyper_util::rt::TokioTimer::new());
+    let waiting = Waiting::default();
+    let stream = Gather::new(stream, waiting.clone());
     let service = service_fn(move |request| {
         let answer = service(peer.clone(), request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        let one = waiting.one();
+        async move {
+            let answer = answer.await;
+            drop(one);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let watched = watcher.watch(serving.into_owned());

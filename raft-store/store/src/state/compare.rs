@@ -26,9 +26,14 @@ fn holds(view: &View<'_>, compare: &Compare) -> io::Result<bool> {
     let mut holds = true;
     let mut is_empty = true;
     let mut failure = None;
+    if range.is_single()
+        && let Some(found) = view.get(range.key)
+    {
+        return one(view, compare, &found);
+    }
     view.state.index.visit(range, view.at, |_, found| {
         is_empty = false;
-        match one(view, compare, &found) {
+        match one(view, compare, &found.into()) {
             Ok(true) => ControlFlow::Continue(()),
             Ok(false) => {
                 holds = false;

@@ -19,7 +19,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use crossbeam_skiplist::SkipMap;
+use crossbeam_epoch as epoch;
+use crossbeam_skiplist::base::{Entry, SkipList};
 use parking_lot::Mutex;
 use proto::mvccpb::KeyValue;
 
@@ -61,25 +62,71 @@ pub(crate) struct Found {
     pub(crate) kv: Option<Arc<KeyValue>>,
 }
 
-/// The versions of one key, oldest first.
+/// The versions of one key. Most keys have one, and most reads want the newest: it needs no memory of its own.
 #[derive(Default)]
 struct Chain {
-    versions: Vec<Version>,
+    newest: Option<Version>,
+    /// Those before it, oldest first.
+    older: Vec<Version>,
     /// The newest version's value, where it is in memory.
-    newest: Option<Arc<KeyValue>>,
+    kv: Option<Arc<KeyValue>>,
     /// Taken out of the map: nothing may be added any more.
     is_gone: bool,
 }
 
+/// A version in its chain, and its value where it is in memory.
+pub(crate) type Spot<'a> = (&'a Version, Option<&'a Arc<KeyValue>>);
+
+impl From<Spot<'_>> for Found {
+    fn from((version, kv): Spot<'_>) -> Self {
+        Self { version: *version, kv: kv.cloned() }
+    }
+}
+
 impl Chain {
-    fn at(&self, revision: i64) -> Option<Found> {
-        let count = self.versions.partition_point(|version| version.rev.main <= revision);
-        let version = *self.versions[..count].last()?;
-        if version.is_deleted() {
-            return None;
+    fn at(&self, revision: i64) -> Option<Spot<'_>> {
+        let newest = self.newest.as_ref()?;
+        let spot = if newest.rev.main <= revision {
+            (newest, self.kv.as_ref())
+        } else {
+            let count = self.older.partition_point(|version| version.rev.main <= revision);
+            (self.older[..count].last()?, None)
+        };
+        (!spot.0.is_deleted()).then_some(spot)
+    }
+
+    fn push(&mut self, version: Version) {
+        self.older.extend(self.newest.replace(version));
+    }
+
+    /// Place of the first version, of all in their order, that can still be read at `revision` or later: the newest
+    /// at that revision, unless it is a deletion from before.
+    fn first_kept(&self, revision: i64) -> usize {
+        let is_over = |version: &Version| version.is_deleted() && version.rev.main < revision;
+        match &self.newest {
+            Some(newest) if newest.rev.main <= revision => {
+                self.older.len() + usize::from(is_over(newest))
+            }
+            _ => {
+                let count = self.older.partition_point(|version| version.rev.main <= revision);
+                match self.older[..count].last() {
+                    Some(last) if !is_over(last) => count - 1,
+                    _ => count,
+                }
+            }
         }
-        let is_newest = count == self.versions.len();
-        Some(Found { version, kv: self.newest.clone().filter(|_| is_newest) })
+    }
+
+    /// Takes out the versions before a place.
+    fn drain(&mut self, count: usize, removed: &mut Vec<Version>) {
+        let is_all = count > self.older.len();
+        removed.extend(self.older.drain(..count.min(self.older.len())));
+        if self.older.len() * 4 < self.older.capacity() {
+            self.older.shrink_to_fit();
+        }
+        if is_all {
+            removed.extend(self.newest.take());
+        }
     }
 }
 
@@ -126,10 +173,10 @@ impl<'a> KeyRange<'a> {
     }
 }
 
-/// All keys and their versions.
-#[derive(Default)]
+/// All keys and their versions. Readers pin what they walk over, so that they need not count themselves at every key:
+/// counts that many readers change are what a walk costs most.
 pub(crate) struct Index {
-    keys: SkipMap<Bytes, Mutex<Chain>>,
+    keys: SkipList<Bytes, Mutex<Chain>>,
     /// Keys that exist now.
     alive: AtomicUsize,
 }
@@ -137,45 +184,54 @@ pub(crate) struct Index {
 /// The newest revision, whatever it is.
 pub(crate) const NOW: i64 = i64::MAX;
 
+impl Default for Index {
+    fn default() -> Self {
+        let keys = SkipList::new(epoch::default_collector().clone());
+        Self { keys, alive: AtomicUsize::new(0) }
+    }
+}
+
 impl Index {
     /// The version of a key at a revision, unless it is a deletion.
     pub(crate) fn get(&self, key: &[u8], revision: i64) -> Option<Found> {
-        self.keys.get(key)?.value().lock().at(revision)
+        let guard = epoch::pin();
+        let entry = self.keys.get(key, &guard)?;
+        let chain = entry.value().lock();
+        chain.at(revision).map(Found::from)
     }
 
     /// The newest version of a key, even a deletion, and the key's shared bytes.
     pub(crate) fn newest(&self, key: &[u8]) -> Option<(Bytes, Version)> {
-        let entry = self.keys.get(key)?;
-        let version = *entry.value().lock().versions.last()?;
+        let guard = epoch::pin();
+        let entry = self.keys.get(key, &guard)?;
+        let version = entry.value().lock().newest?;
         Some((entry.key().clone(), version))
     }
 
-    /// Visits the keys of a range, in order, that exist at a revision.
+    /// Visits the keys of a range, in order, that exist at a revision. A key is locked while it is visited.
     pub(crate) fn visit(
         &self,
         range: KeyRange<'_>,
         revision: i64,
-        mut visit: impl FnMut(&Bytes, Found) -> ControlFlow<()>,
+        mut visit: impl FnMut(&Bytes, Spot<'_>) -> ControlFlow<()>,
     ) {
+        let guard = epoch::pin();
+        let mut one = |entry: Entry<'_, '_, Bytes, Mutex<Chain>>| {
+            let chain = entry.value().lock();
+            let spot = chain.at(revision);
+            spot.map_or(ControlFlow::Continue(()), |spot| visit(entry.key(), spot))
+        };
         if range.is_single() {
-            if let Some(entry) = self.keys.get(range.key) {
-                let found = entry.value().lock().at(revision);
-                if let Some(found) = found
-                    && visit(entry.key(), found).is_break()
-                {
-                    tracing::trace!("a visit to one key ends anyway");
-                }
+            if let Some(ControlFlow::Break(())) = self.keys.get(range.key, &guard).map(one) {
+                tracing::trace!("a visit to one key ends anyway");
             }
             return;
         }
         if range.is_empty() {
             return;
         }
-        for entry in self.keys.range::<[u8], _>(range.bounds()) {
-            let found = entry.value().lock().at(revision);
-            if let Some(found) = found
-                && visit(entry.key(), found).is_break()
-            {
+        for entry in self.keys.range::<[u8], _>(range.bounds(), &guard) {
+            if one(entry).is_break() {
                 return;
             }
         }
@@ -183,37 +239,46 @@ impl Index {
 
     /// Adds a version, newer than all of its key, with its value if that shall stay in memory.
     pub(crate) fn add(&self, key: &Bytes, version: Version, kv: Option<Arc<KeyValue>>) {
+        let guard = epoch::pin();
         loop {
-            let entry = self.keys.get_or_insert_with(key.clone(), Mutex::default);
-            {
-                let mut chain = entry.value().lock();
-                if !chain.is_gone {
-                    self.push(&mut chain, version);
-                    chain.newest = kv;
-                    return;
-                }
+            let entry = self.keys.get_or_insert_with(key.clone(), Mutex::default, &guard);
+            let mut chain = entry.value().lock();
+            let is_gone = chain.is_gone;
+            if !is_gone {
+                self.push(&mut chain, version);
+                chain.kv.clone_from(&kv);
             }
-            entry.remove();
+            drop(chain);
+            if is_gone {
+                entry.remove(&guard);
+            }
+            entry.release(&guard);
+            if !is_gone {
+                return;
+            }
         }
     }
 
     /// Adds a version from disk; a key's versions come oldest first.
     pub(crate) fn load(&self, key: &[u8], version: Version) {
-        let entry = match self.keys.get(key) {
-            Some(entry) => entry,
-            None => self.keys.get_or_insert_with(Bytes::copy_from_slice(key), Mutex::default),
-        };
+        let guard = epoch::pin();
+        if let Some(entry) = self.keys.get(key, &guard) {
+            return self.push(&mut entry.value().lock(), version);
+        }
+        let key = Bytes::copy_from_slice(key);
+        let entry = self.keys.get_or_insert_with(key, Mutex::default, &guard);
         self.push(&mut entry.value().lock(), version);
+        entry.release(&guard);
     }
 
     fn push(&self, chain: &mut Chain, version: Version) {
-        let was_alive = chain.versions.last().is_some_and(|last| !last.is_deleted());
+        let was_alive = chain.newest.is_some_and(|newest| !newest.is_deleted());
         match (was_alive, !version.is_deleted()) {
             (false, true) => self.alive.fetch_add(1, Ordering::Relaxed),
             (true, false) => self.alive.fetch_sub(1, Ordering::Relaxed),
             _ => 0,
         };
-        chain.versions.push(version);
+        chain.push(version);
     }
 
     /// How many keys exist now.
@@ -223,10 +288,11 @@ impl Index {
 
     /// Lets go of a value, if it is still its key's newest and of this revision.
     pub(crate) fn forget_value(&self, key: &[u8], revision: i64) {
-        if let Some(entry) = self.keys.get(key) {
+        let guard = epoch::pin();
+        if let Some(entry) = self.keys.get(key, &guard) {
             let mut chain = entry.value().lock();
-            if chain.versions.last().is_some_and(|version| version.rev.main == revision) {
-                chain.newest = None;
+            if chain.newest.is_some_and(|version| version.rev.main == revision) {
+                chain.kv = None;
             }
         }
     }
@@ -242,15 +308,13 @@ impl Index {
     ) -> Option<Bytes> {
         let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
         let mut seen = 0;
-        for entry in self.keys.range::<[u8], _>((from, Bound::Unbounded)) {
+        let guard = epoch::pin();
+        for entry in self.keys.range::<[u8], _>((from, Bound::Unbounded), &guard) {
             let is_gone = {
                 let mut chain = entry.value().lock();
-                let kept = first_kept(&chain.versions, revision);
-                removed.extend(chain.versions.drain(..kept));
-                if chain.versions.len() * 4 < chain.versions.capacity() {
-                    chain.versions.shrink_to_fit();
-                }
-                chain.is_gone = chain.versions.is_empty();
+                let kept = chain.first_kept(revision);
+                chain.drain(kept, removed);
+                chain.is_gone = chain.newest.is_none();
                 chain.is_gone
             };
             if is_gone {
@@ -266,31 +330,22 @@ impl Index {
 
     /// Whether a version can still be read at `compacted` or later.
     pub(crate) fn is_kept(&self, key: &[u8], rev: Rev, compacted: i64) -> bool {
-        let Some(entry) = self.keys.get(key) else { return false };
+        let guard = epoch::pin();
+        let Some(entry) = self.keys.get(key, &guard) else { return false };
         let chain = entry.value().lock();
-        let kept = first_kept(&chain.versions, compacted);
-        chain.versions[kept..].iter().any(|version| version.rev == rev)
+        let all = chain.older.iter().chain(&chain.newest);
+        all.skip(chain.first_kept(compacted)).any(|version| version.rev == rev)
     }
 
     /// Visits every key's newest version.
     pub(crate) fn visit_newest(&self, mut visit: impl FnMut(&Bytes, Version)) {
-        for entry in &self.keys {
-            let newest = entry.value().lock().versions.last().copied();
+        let guard = epoch::pin();
+        for entry in self.keys.iter(&guard) {
+            let newest = entry.value().lock().newest;
             if let Some(version) = newest {
                 visit(entry.key(), version);
             }
         }
-    }
-}
-
-/// Place of the first version that can still be read at `revision` or later: the newest at that
-/// revision, unless it is a deletion from before.
-fn first_kept(versions: &[Version], revision: i64) -> usize {
-    let count = versions.partition_point(|version| version.rev.main <= revision);
-    match versions[..count].last() {
-        None => 0,
-        Some(last) if last.is_deleted() && last.rev.main < revision => count,
-        Some(_) => count - 1,
     }
 }
 
@@ -335,6 +390,37 @@ mod tests {
         index.sweep(None, 10, 9, &mut removed);
         assert_eq!(removed.len(), 3);
         assert_eq!(main_at(&index, 9), Some(6));
+    }
+
+    #[test]
+    fn every_revision_reads_and_sweeps_as_a_plain_list_of_versions_would() {
+        let versions = [put(2, 2, 1), put(3, 0, 0), put(5, 5, 1), put(6, 5, 2), put(8, 0, 0)];
+        for length in 1..=versions.len() {
+            let all = &versions[..length];
+            for swept in 1..10 {
+                let index = Index::default();
+                all.iter().for_each(|version| index.add(&Bytes::from("a"), *version, None));
+                let mut removed = Vec::new();
+                index.sweep(None, 10, swept, &mut removed);
+                // The newest at that revision stays, unless it is a deletion from before.
+                let is_kept = |at: usize| {
+                    let next = all.get(at + 1).map_or(i64::MAX, |next| next.rev.main);
+                    let is_over = all[at].is_deleted() && all[at].rev.main < swept;
+                    next > swept && !is_over
+                };
+                let gone: Vec<_> =
+                    (0..length).filter(|at| !is_kept(*at)).map(|at| all[at]).collect();
+                assert_eq!(removed, gone, "{length} versions swept at {swept}");
+                for at in 0..length {
+                    assert_eq!(index.is_kept(b"a", all[at].rev, 0), is_kept(at));
+                }
+                for revision in swept..10 {
+                    let last = all.iter().rfind(|version| version.rev.main <= revision);
+                    let wanted = last.filter(|version| !version.is_deleted());
+                    assert_eq!(main_at(&index, revision), wanted.map(|wanted| wanted.rev.main));
+                }
+            }
+        }
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl View<'_> {
                 if to.failed.is_err() {
                     return ControlFlow::Break(());
                 }
-                to.items.push(Item { key: key.clone(), found });
+                to.items.push(Item { key: key.clone(), found: found.into() });
             }
             if !to.counts && to.items.len() >= to.wanted {
                 return ControlFlow::Break(());
