@@ -411,8 +411,8 @@ mod tests {
                 let gone: Vec<_> =
                     (0..length).filter(|at| !is_kept(*at)).map(|at| all[at]).collect();
                 assert_eq!(removed, gone, "{length} versions swept at {swept}");
-                for at in 0..length {
-                    assert_eq!(index.is_kept(b"a", all[at].rev, 0), is_kept(at));
+                for (at, version) in all.iter().enumerate() {
+                    assert_eq!(index.is_kept(b"a", version.rev, 0), is_kept(at));
                 }
                 for revision in swept..10 {
                     let last = all.iter().rfind(|version| version.rev.main <= revision);
