@@ -14,7 +14,7 @@ use crate::{
     membership::Change,
     node::Inner,
     propose::{Outcome, PROPOSE_TIMEOUT},
-    removal, types,
+    removal, types, view,
 };
 
 /// A running member. Cloning shares it.
@@ -147,16 +147,17 @@ impl Handle {
 
     /// What this member knows now.
     pub fn status(&self) -> Status {
+        let (state, view) = view::now(&self.inner.raft);
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         Status {
             id: self.inner.id,
-            leader: metrics.current_leader,
-            term: metrics.current_term,
+            leader: view.leader,
+            term: view.term,
             last_log: metrics.last_log_index.unwrap_or(0),
             committed: types::index(metrics.local_committed.as_ref()),
             applied: self.applied(),
-            role: types::role(metrics.state, metrics.current_leader == Some(self.inner.id)),
+            role: types::role(state, view.leader == Some(self.inner.id)),
             members: types::members(metrics.membership_config.membership()),
         }
     }
@@ -173,9 +174,8 @@ impl Handle {
 
     /// What this member is now.
     pub fn role(&self) -> Role {
-        let metrics = self.inner.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        types::role(metrics.state, metrics.current_leader == Some(self.inner.id))
+        let (state, view) = view::now(&self.inner.raft);
+        types::role(state, view.leader == Some(self.inner.id))
     }
 
     /// Whether this member leads, as far as it knows.

@@ -270,9 +270,13 @@ async fn leadership_moves_on_request() {
     assert!(refused.is_err());
     let stranger = member_id(&["http://nowhere:1".to_owned()], "x");
     assert!(cluster.handle(leader).transfer_leader(stranger).await.is_err());
-    cluster.handle(leader).transfer_leader(cluster.id(next)).await.unwrap();
-    assert_eq!(cluster.handle(leader).status().leader, Some(cluster.id(next)));
-    cluster.propose(leader, "after").await.unwrap();
+    let (mut leader, mut next) = (leader, next);
+    for _ in 0..10 {
+        cluster.handle(leader).transfer_leader(cluster.id(next)).await.unwrap();
+        assert_eq!(cluster.handle(leader).status().leader, Some(cluster.id(next)));
+        cluster.propose(leader, "after").await.unwrap();
+        (leader, next) = (next, leader);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

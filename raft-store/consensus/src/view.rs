@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{ServerState, async_runtime::watch::WatchReceiver, metrics::RaftServerMetrics};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{node::Inner, types::Raft};
+use crate::{
+    node::Inner,
+    types::{Raft, TypeConfig},
+};
 
 /// What a request must know to find the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,10 +22,22 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) fn of(raft: &Raft) -> Self {
-        let metrics = raft.metrics();
-        let metrics = metrics.borrow_watched();
-        Self { leader: metrics.current_leader, term: metrics.current_term }
+        now(raft).1
     }
+
+    fn new(servers: &RaftServerMetrics<TypeConfig>, newest: u64) -> Self {
+        // The vote here is the one on disk: the newest may be on its way there.
+        Self { leader: servers.current_leader, term: servers.vote.leader_id.term.max(newest) }
+    }
+}
+
+/// What this member is, and who leads: as new as what [`follow`] has told anybody. openraft's other metrics follow a
+/// moment later.
+pub(crate) fn now(raft: &Raft) -> (ServerState, View) {
+    let servers = raft.server_metrics();
+    let newest = raft.metrics().borrow_watched().current_term;
+    let servers = servers.borrow_watched();
+    (servers.state, View::new(&servers, newest))
 }
 
 /// Senders of the two watches that [`follow`] feeds.
@@ -41,10 +56,8 @@ pub(crate) async fn follow(inner: Arc<Inner>, senders: Senders) {
     loop {
         {
             let now = servers.borrow_and_update();
-            // The vote here is the one on disk: the newest may be on its way there.
             let newest = inner.raft.metrics().borrow_watched().current_term;
-            let term = now.vote.leader_id.term.max(newest);
-            let view = View { leader: now.current_leader, term };
+            let view = View::new(&now, newest);
             let is_news = senders.view.send_if_modified(|old| {
                 *old != view && {
                     *old = view;
