@@ -38,7 +38,15 @@ impl World {
             self.stuck(format!("leases or watches did not come to an end: {left}"));
         }
         self.clients.stop_watching();
-        self.note_finals();
+        // What was on its way when the clients were stopped may be decided while members are read: then all are read
+        // again. Members that stay different are different.
+        let end = self.now + QUIET;
+        let mut finals = self.finals();
+        while self.now < end && !is_of_one_revision(&finals) {
+            self.step();
+            finals = self.finals();
+        }
+        self.recorder.with(|evidence| evidence.finals = finals);
     }
 
     fn stuck(&mut self, what: String) {
@@ -128,7 +136,8 @@ impl World {
         }
     }
 
-    fn note_finals(&mut self) {
+    fn finals(&mut self) -> Vec<Final> {
+        let mut finals = Vec::new();
         for at in self.staying() {
             let Some(Door { runtime, store }) = self.doors.get(at) else { continue };
             let all = RangeRequest {
@@ -148,15 +157,15 @@ impl World {
             };
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let keys = found.kvs.iter().map(|kv| (text(&kv.key), text(&kv.value), kv.mod_revision));
-            let end = Final {
+            finals.push(Final {
                 member: at,
                 revision: found.header.as_ref().map_or(0, |header| header.revision),
                 keys: keys.collect(),
                 leases,
                 members: store.status().members.iter().map(|member| member.id).collect(),
-            };
-            self.recorder.with(|evidence| evidence.finals.push(end));
+            });
         }
+        finals
     }
 
     /// Who is where, for a message.
@@ -180,4 +189,8 @@ impl World {
         let leaving = &self.leaving;
         format!("{}; leaving {leaving:?}", all.join("; "))
     }
+}
+
+fn is_of_one_revision(finals: &[Final]) -> bool {
+    finals.iter().all(|end| end.revision == finals[0].revision)
 }
