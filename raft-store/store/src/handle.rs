@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, watch};
 use crate::{
     Error, WatchSpec, Watcher,
     auth::{self, Access, AuthError, Caller, Identity},
-    members, metrics,
+    members,
     node::Inner,
     propose::Applied,
     request::{self, Limits},
@@ -68,8 +68,7 @@ impl Handle {
         loop {
             match self.read(&check, |state| read(state, &mut room)).await {
                 Err(Error::TooManyRequests) if room.is_full() => {
-                    metrics::count_one(&self.inner.metrics.reads_waited);
-                    room.wait().await?;
+                    room.wait(&self.inner.metrics.reads_waited).await?;
                 }
                 answer => return Ok((answer?, room)),
             }

@@ -6,12 +6,16 @@
 //! What is counted is keys and values with a little for each; encoding an answer takes about as much again.
 //! Streamed ranges are not counted: each holds a page or two, whose sizes are [bounded](Room::page).
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::Error;
+use crate::{Error, metrics::count_one};
 
 /// What room is given out in.
 const UNIT: usize = 16 << 10;
@@ -103,16 +107,22 @@ impl Room {
         io::Error::new(io::ErrorKind::WouldBlock, "no room for the answer")
     }
 
+    /// Bytes that the last reading took.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether the last reading ended for want of room.
     pub(crate) fn is_full(&self) -> bool {
         self.is_full
     }
 
     /// Gives back what it has and waits until there is room for twice what was read so far, or for all that
-    /// there is. Fails with [`Error::TooManyRequests`] when that takes too long, and at once for a page.
-    pub(crate) async fn wait(&mut self) -> Result<(), Error> {
+    /// there is; that is counted. Fails with [`Error::TooManyRequests`] when that takes too long, and at once for a page.
+    pub(crate) async fn wait(&mut self, count: &AtomicU64) -> Result<(), Error> {
         self.held = None;
         let Some(rooms) = &self.rooms else { return Err(Error::TooManyRequests) };
+        count_one(count);
         let units = u32::try_from(self.bytes.saturating_mul(2).div_ceil(UNIT)).unwrap_or(u32::MAX);
         // First come, first served: nobody waits behind those who came later and want less.
         let room = rooms.free.clone().acquire_many_owned(units.min(rooms.units));
@@ -209,15 +219,16 @@ mod tests {
         assert!(!second.is_full());
         assert_eq!(second.take(5 * UNIT).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(second.is_full());
+        let waited = AtomicU64::default();
         {
-            let wait = second.wait();
+            let wait = second.wait(&waited);
             tokio::pin!(wait);
             assert!(tokio::time::timeout(MOMENT, &mut wait).await.is_err());
             assert_eq!(rooms.taken(), 32 * UNIT, "the rest is kept for whoever has waited longest");
             drop(first);
             wait.await.unwrap();
         }
-        assert_eq!(rooms.taken(), 26 * UNIT);
+        assert_eq!((rooms.taken(), waited.into_inner()), (26 * UNIT, 1));
         second.begin();
         second.take(25 * UNIT).unwrap();
         let held = second.hold();
@@ -236,7 +247,7 @@ mod tests {
         let mut other = rooms.room();
         other.take(5 * UNIT).unwrap_err();
         drop(large.hold());
-        other.wait().await.unwrap();
+        other.wait(&AtomicU64::default()).await.unwrap();
         assert_eq!(rooms.taken(), 8 * UNIT);
     }
 
@@ -247,7 +258,7 @@ mod tests {
         first.take(8 * UNIT).unwrap();
         let mut second = rooms.room();
         second.take(5 * UNIT).unwrap_err();
-        assert_eq!(second.wait().await, Err(Error::TooManyRequests));
+        assert_eq!(second.wait(&AtomicU64::default()).await, Err(Error::TooManyRequests));
         drop(first);
         assert_eq!(rooms.taken(), 0);
     }

@@ -126,7 +126,7 @@ impl Pages {
     }
 
     /// As many keys as aimed at, or fewer when their values are larger than those before.
-    async fn read(&mut self, handle: &Handle, left: i64) -> Result<RangeResponse, Error> {
+    async fn read(&mut self, handle: &Handle, left: i64) -> Result<(RangeResponse, Room), Error> {
         loop {
             self.request.limit = self.keys.min(left);
             // Counting visits all keys that are left: only for what may be the last page.
@@ -134,7 +134,7 @@ impl Pages {
             let room = if self.keys > 1 { Room::page(2 * CHUNK) } else { Room::endless() };
             match handle.page(&self.request, counts, room).await {
                 Err(Error::TooManyRequests) if self.keys > 1 => self.keys /= 2,
-                page => return Ok(page?.0),
+                page => return page,
             }
         }
     }
@@ -142,7 +142,7 @@ impl Pages {
     /// The next page, and whether it is the last, which alone says how many keys there are.
     async fn next(&mut self, handle: &Handle) -> Result<(RangeResponse, bool), Error> {
         let left = if self.limit > 0 { self.limit - self.sent } else { i64::MAX };
-        let mut page = self.read(handle, left).await?;
+        let (mut page, room) = self.read(handle, left).await?;
         let revision = page.header.as_ref().map_or(0, |header| header.revision);
         if self.request.revision == 0 {
             // The first page has waited for what was committed before; the rest only follow it.
@@ -163,7 +163,8 @@ impl Pages {
             self.request.key = next.into();
         }
         let bytes = page.encoded_len();
-        if bytes < CHUNK / 2 {
+        // Twice as many must have room, or each page would be read twice.
+        if bytes < CHUNK / 2 && room.bytes() <= CHUNK {
             self.keys = self.keys.saturating_mul(2);
         } else if bytes > CHUNK {
             self.keys = (self.keys / 2).max(1);

@@ -21,6 +21,7 @@ const VALUE: usize = 60 << 10;
 async fn cluster(values: usize) -> (Cluster, String) {
     let cluster = Cluster::with(1, |config| {
         config.range_bytes = BUDGET;
+        config.max_txn_ops = 10_000;
         config.range_patience = Duration::from_millis(100);
     })
     .await;
@@ -114,4 +115,25 @@ async fn a_streams_messages_stay_small_when_values_grow() {
     let keys: Vec<_> = pages.concat().into_iter().map(|kv| kv.key).collect();
     assert_eq!(keys.len(), 3120);
     assert!(keys.is_sorted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_many_small_keys_are_read_once() {
+    let (cluster, url) = cluster(0).await;
+    for some in 0..8 {
+        let key =
+            |at| PutRequest { key: format!("a{some}{at:04}").into(), ..PutRequest::default() };
+        let op = |at| RequestOp { request: Some(Op::RequestPut(key(at))) };
+        let txn = TxnRequest { success: (0..10_000).map(op).collect(), ..TxnRequest::default() };
+        cluster.handle(0).txn(txn).await.unwrap();
+    }
+    let reads = || {
+        let state = cluster.handle(0).inner.state().load();
+        state.counts.ranges.load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let mut client = client(&url).await;
+    let before = reads();
+    let pages = stream(&mut client, between("a", "b")).await;
+    assert_eq!(pages.iter().map(Vec::len).sum::<usize>(), 80_000);
+    assert_eq!(reads() - before, pages.len() as u64);
 }
