@@ -55,7 +55,7 @@ suite: build ## The suite alone; ONLY=name for some of it
 
 faults: build ## What clients are told while members are harmed in ten ways; SEEDS=n each, ONLY=name
 	SEEDS=$(or $(SEEDS),1) ONLY=$(ONLY) cargo test --locked -p suite --test linearizable -- --nocapture
-clients: build ## Others' programs for etcd against three members; ONLY=etcdctl, etcd_client, python_etcd3 or patroni
+clients: build ## Others' programs for etcd against three members; ONLY=etcdctl, etcd_client, python_etcd3, etcd_tests or patroni
 	tests/clients/run.py $(ONLY)
 sim: ## Simulate whole clusters of the store: SEEDS=1000 seeds FROM=0 on, each for LASTS=5000 virtual ms
 	SEEDS=$(or $(SEEDS),1000) FROM=$(FROM) LASTS=$(LASTS) cargo test --locked -p simulation --test seeds -- --nocapture

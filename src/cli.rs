@@ -37,7 +37,7 @@ pub(crate) struct Cli {
         value_name = "FILTER"
     )]
     log: String,
-    /// How to log: text or json.
+    /// How to log: text (or console) or json.
     #[arg(long, global = true, env = "TRIREME_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
     /// Where the process runs.
@@ -46,18 +46,28 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// What is to be said of the command line once there is a log.
+    #[arg(skip)]
+    pub remarks: Vec<&'static str>,
 }
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum LogFormat {
+    #[value(alias = "console")]
     Text,
     Json,
 }
 
 impl Cli {
+    /// Begins to log.
+    pub(crate) fn begin_log(&self) {
+        stdx::telemetry::init(&self.log_filter(), self.log_format());
+        self.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+    }
+
     /// What to log.
-    pub(crate) fn log_filter(&self) -> String {
+    fn log_filter(&self) -> String {
         let of_command = match &self.command {
             Command::Store(args) => args.log_filter(),
             _ => None,
@@ -66,7 +76,7 @@ impl Cli {
     }
 
     /// How to log.
-    pub(crate) fn log_format(&self) -> Format {
+    fn log_format(&self) -> Format {
         match self.log_format {
             LogFormat::Text => Format::Text,
             LogFormat::Json => Format::Json,
@@ -148,7 +158,7 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
     }
     let matches = command.try_get_matches_from(args);
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => Ok(cli),
+        Ok(cli) => Ok(Cli { remarks: prepared.remarks, ..cli }),
         Err(error) => {
             let _ = error.print();
             Err(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))

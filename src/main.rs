@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 /// Settles the process, then runs its command to the end.
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
     place::settle(&cli.place)?;
-    stdx::telemetry::init(&cli.log_filter(), cli.log_format());
+    cli.begin_log();
     stdx::tls::install_provider();
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(cli.command.run());

@@ -167,7 +167,7 @@ impl Replica {
         let clients = store::Serving::from(&config);
         let api = api.config(&flags.name)?;
         let store = store::start(config, store_stop.clone()).await?;
-        let serving = serve_store(clients, &store, &store_stop);
+        let serving = serve_store(clients, &store, &store_stop).await?;
         let storage = Arc::new(server::storage::embedded::Embedded::new(store.clone()));
         let server = server::Server::start(api, storage, server_stop.clone()).await?;
         Ok(Self { store, server, store_stop, server_stop, serving })
@@ -237,17 +237,18 @@ impl Replica {
     }
 }
 
-/// Serves etcd clients beside everything else. A port that can't be had is an error in the log and ends the store.
-pub(crate) fn serve_store(
+/// Serves etcd clients beside everything else, once it listens for them. Ends the store when a port can't be had.
+pub(crate) async fn serve_store(
     clients: store::Serving,
     handle: &store::Handle,
     shutdown: &Shutdown,
-) -> JoinHandle<()> {
-    let (handle, shutdown) = (handle.clone(), shutdown.clone());
-    stdx::task::spawn("store-clients", async move {
-        if let Err(error) = store::serve(clients, handle, shutdown.clone()).await {
-            tracing::error!(error = stdx::chain(&error), "etcd clients are not served");
+) -> anyhow::Result<JoinHandle<()>> {
+    match store::bind(clients, handle.clone(), shutdown.clone()).await {
+        Ok(serving) => Ok(stdx::task::spawn("store-clients", serving)),
+        Err(error) => {
             shutdown.trigger();
+            let _ = handle.closed().await;
+            Err(error).context("serving etcd clients")
         }
-    })
+    }
 }

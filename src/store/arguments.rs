@@ -35,7 +35,6 @@ const IDLE: &[Idle] = &[
     Idle("enable-grpc-gateway", false),
     Idle("raft-read-timeout", true),
     Idle("raft-write-timeout", true),
-    Idle("strict-reconfig-check", false),
     Idle("pre-vote", false),
     Idle("v2-deprecation", true),
     Idle("client-cert-file", true),
@@ -59,6 +58,34 @@ const IDLE: &[Idle] = &[
     Idle("compaction-sleep-interval", true),
     Idle("bootstrap-defrag-threshold-megabytes", true),
     Idle("downgrade-check-time", true),
+    // These say how to reach a discovery service, and nothing without one.
+    Idle("discovery-cacert", true),
+    Idle("discovery-cert", true),
+    Idle("discovery-key", true),
+    Idle("discovery-user", true),
+    Idle("discovery-password", true),
+    Idle("discovery-dial-timeout", true),
+    Idle("discovery-request-timeout", true),
+    Idle("discovery-keepalive-time", true),
+    Idle("discovery-keepalive-timeout", true),
+    Idle("discovery-insecure-transport", false),
+    Idle("discovery-insecure-skip-tls-verify", false),
+    Idle("discovery-fallback", true),
+];
+
+/// Flags about the log, their variables, and what they are in etcd when not given.
+const LOG_DEFAULTS: &[(&str, &str, &str)] =
+    &[("log-format", "ETCD_LOG_FORMAT", "json"), ("log-level", "ETCD_LOG_LEVEL", "info")];
+
+/// What etcd says of flags that it will have no more.
+const DEPRECATED: &[(&str, &str)] = &[
+    ("max-snapshots", "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8."),
+    ("max-wals", "--max-wals is deprecated in 3.6 and will be decommissioned in 3.8."),
+    (
+        "v2-deprecation",
+        "--v2-deprecation is deprecated and scheduled for removal in v3.8. \
+         The default value is enforced, ignoring user input.",
+    ),
 ];
 
 /// A flag that would be dangerous to pass over, and what to do instead. With an empty value, or
@@ -66,8 +93,6 @@ const IDLE: &[Idle] = &[
 struct Missing(&'static str, bool, &'static str);
 
 const NO_DISCOVERY: &str = "there is no discovery; name all members with --initial-cluster";
-const ONE_AUTHORITY: &str = "whoever has a certificate of the authority is let in; use an \
-                             authority for members alone";
 
 const MISSING: &[Missing] = &[
     Missing("wal-dir", true, "the log lies in --data-dir; mount another disk at DIR/raft"),
@@ -76,15 +101,8 @@ const MISSING: &[Missing] = &[
     Missing("discovery-token", true, NO_DISCOVERY),
     Missing("discovery-endpoints", true, NO_DISCOVERY),
     Missing("discovery-srv", true, NO_DISCOVERY),
+    Missing("discovery-srv-name", true, NO_DISCOVERY),
     Missing("discovery-proxy", true, NO_DISCOVERY),
-    Missing("peer-cert-allowed-cn", true, ONE_AUTHORITY),
-    Missing("peer-cert-allowed-hostname", true, ONE_AUTHORITY),
-    Missing("client-cert-allowed-hostname", true, ONE_AUTHORITY),
-    Missing("peer-crl-file", true, ONE_AUTHORITY),
-    Missing("peer-client-cert-file", true, "a member shows --peer-cert-file in both directions"),
-    Missing("peer-client-key-file", true, "a member shows --peer-cert-file in both directions"),
-    Missing("cors", true, "pages of every origin may ask; use a proxy to keep some out"),
-    Missing("host-whitelist", true, "every host name is served; use a proxy to keep some out"),
 ];
 
 /// Values under which a flag of [`MISSING`] asks for nothing.
@@ -98,22 +116,32 @@ pub(crate) struct Prepared {
     pub(crate) uses_environment: bool,
     /// Whether nothing is wanted but etcd's version.
     pub(crate) wants_version: bool,
+    /// What is to be said of the flags.
+    pub(crate) remarks: Vec<&'static str>,
+}
+
+impl Prepared {
+    /// Arguments as they are.
+    fn plain(args: Vec<OsString>) -> Self {
+        Self { args, uses_environment: true, wants_version: false, remarks: Vec::new() }
+    }
 }
 
 /// Prepares a command line, whichever command it is for.
 pub(crate) fn prepare(mut args: Vec<OsString>) -> Result<Prepared> {
     let name = args.first().map(Path::new).and_then(Path::file_name).map(ToOwned::to_owned);
-    if name.is_some_and(|name| name == ETCD) {
+    let is_etcd = name.is_some_and(|name| name == ETCD);
+    if is_etcd {
         args.insert(1, COMMAND.into());
         let is_version = |arg: &OsString| arg == "--version" || arg == "-version";
         if args.get(2).is_some_and(is_version) {
-            return Ok(Prepared { args, uses_environment: true, wants_version: true });
+            return Ok(Prepared { wants_version: true, ..Prepared::plain(args) });
         }
     }
     let at = args.iter().skip(1).position(|arg| !arg.to_string_lossy().starts_with('-'));
     let behind = match at {
         Some(at) if args[at + 1] == COMMAND => at + 2,
-        _ => return Ok(Prepared { args, uses_environment: true, wants_version: false }),
+        _ => return Ok(Prepared::plain(args)),
     };
     let given = args.split_off(behind);
     let mut flags = given.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
@@ -122,8 +150,33 @@ pub(crate) fn prepare(mut args: Vec<OsString>) -> Result<Prepared> {
     if let Some(path) = file {
         flags = config_file::read(Path::new(&path))?;
     }
+    if is_etcd {
+        args.extend(log_defaults(uses_environment).map(OsString::from));
+    }
+    let remarks = remarks(&flags);
     args.extend(clean(flags)?.into_iter().map(OsString::from));
-    Ok(Prepared { args, uses_environment, wants_version: false })
+    Ok(Prepared { uses_environment, remarks, ..Prepared::plain(args) })
+}
+
+/// How an etcd logs when no flag says it.
+fn log_defaults(uses_environment: bool) -> impl Iterator<Item = String> {
+    LOG_DEFAULTS.iter().map(move |(flag, variable, default)| {
+        let set = uses_environment.then(|| std::env::var(variable).ok()).flatten();
+        format!(
+            "--{flag}={}",
+            set.filter(|value| !value.is_empty()).unwrap_or((*default).to_owned())
+        )
+    })
+}
+
+/// What is to be said of flags.
+fn remarks(flags: &[String]) -> Vec<&'static str> {
+    let names = || flags.iter().filter_map(|flag| Some(split(flag)?.0));
+    DEPRECATED
+        .iter()
+        .filter(|(old, _)| names().any(|name| name == *old))
+        .map(|(_, text)| *text)
+        .collect()
 }
 
 /// The file that `--config-file` names, and only that flag's place in the list is gone.
@@ -202,7 +255,11 @@ mod tests {
     #[test]
     fn a_binary_called_etcd_is_the_store() {
         let args = prepared(&["/x/etcd", "-name", "a", "--pre-vote=true", "--snapshot-count", "5"]);
-        assert_eq!(args.expect("fine"), ["/x/etcd", "store", "--name", "a"]);
+        let log = ["--log-format=json", "--log-level=info"];
+        assert_eq!(
+            args.expect("fine"),
+            [&["/x/etcd", "store"][..], &log, &["--name", "a"]].concat()
+        );
         let version = prepare(vec!["etcd".into(), "--version".into()]).expect("fine");
         assert!(version.wants_version);
     }
@@ -217,9 +274,17 @@ mod tests {
     fn what_is_missing_says_what_to_do_unless_it_asks_for_nothing() {
         let refused = prepared(&["trireme", "store", "--wal-dir", "/w"]).expect_err("refused");
         assert!(refused.to_string().contains("--wal-dir is not supported: the log lies in"));
-        let args = prepared(&["trireme", "store", "--wal-dir=", "--cors", "*", "--x=1"]);
+        let args = prepared(&["trireme", "store", "--wal-dir=", "--discovery", "", "--x=1"]);
         assert_eq!(args.expect("fine"), ["trireme", "store", "--x=1"]);
         assert!(prepared(&["trireme", "store", "--metrics"]).is_err());
+    }
+
+    #[test]
+    fn flags_that_etcd_will_drop_are_remarked_on() {
+        let args = ["etcd", "--max-snapshots=10", "--name", "a"].map(OsString::from);
+        let remarks = prepare(args.into()).expect("fine").remarks;
+        assert_eq!(remarks.len(), 1);
+        assert!(remarks[0].starts_with("--max-snapshots is deprecated"));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::masters::members;
 #[command(
     next_help_heading = "Store",
     mut_arg("force_new_cluster", switch),
-    mut_arg("initial_corrupt_check", switch)
+    mut_arg("initial_corrupt_check", switch),
+    mut_arg("strict_reconfig_check", switch_on)
 )]
 pub(crate) struct StoreFlags {
     /// This member's name, unique in the cluster.
@@ -80,6 +81,10 @@ pub(crate) struct StoreFlags {
     /// Learners that the cluster may have.
     #[arg(long, env = "ETCD_MAX_LEARNERS", default_value_t = store::DEFAULT_MAX_LEARNERS)]
     max_learners: usize,
+    /// Refuses a change of members that may cost the majority: members must have started, and have been
+    /// connected for five seconds.
+    #[arg(long, env = "ETCD_STRICT_RECONFIG_CHECK")]
+    strict_reconfig_check: bool,
     /// Most operations in a transaction.
     #[arg(long, env = "ETCD_MAX_TXN_OPS", default_value_t = store::DEFAULT_MAX_TXN_OPS)]
     max_txn_ops: usize,
@@ -138,6 +143,12 @@ pub(crate) struct StoreFlags {
     /// Cost of hashing a password: 4 to 31.
     #[arg(long, env = "ETCD_BCRYPT_COST", default_value_t = store::DEFAULT_BCRYPT_COST)]
     bcrypt_cost: u32,
+    /// Origins of web pages that may ask in plain HTTP and JSON.
+    #[arg(long, env = "ETCD_CORS", value_delimiter = ',', default_value = "*")]
+    cors: Vec<String>,
+    /// Host names under which this member may be asked in plain HTTP and JSON without TLS.
+    #[arg(long, env = "ETCD_HOST_WHITELIST", value_delimiter = ',', default_value = "*")]
+    host_whitelist: Vec<String>,
     /// Features to switch: Name=true,Name=false.
     #[arg(long, env = "ETCD_FEATURE_GATES", value_delimiter = ',')]
     feature_gates: Vec<String>,
@@ -159,6 +170,11 @@ pub(super) fn switch(arg: clap::Arg) -> clap::Arg {
         .require_equals(true)
         .default_missing_value("true")
         .default_value("false")
+}
+
+/// The same, for what is on unless somebody says otherwise.
+pub(super) fn switch_on(arg: clap::Arg) -> clap::Arg {
+    switch(arg).default_value("true")
 }
 
 /// Features of etcd that a gate may name. Those that are no more than a way of building etcd
@@ -215,7 +231,7 @@ impl StoreFlags {
     pub(crate) fn config(&self, data_dir: PathBuf) -> Result<store::Config> {
         self.check()?;
         let data_dir = self.data_dir.clone().unwrap_or(data_dir);
-        let mut peers = self.listen_peer_urls.iter().map(ListenUrl::address);
+        let mut peers = self.listen_peer_urls.iter().map(ListenUrl::place);
         let peer = peers.next().context("--listen-peer-urls names no address")??;
         let mut config = store::Config::new(&self.name, data_dir, peer);
         config.listen_peer_also = peers.collect::<Result<_>>()?;
@@ -237,8 +253,11 @@ impl StoreFlags {
         config.heartbeat = self.heartbeat_interval.map_or(config.heartbeat, Duration::from_millis);
         config.election = self.election_timeout.map_or(config.election, Duration::from_millis);
         config.keep_entries = self.snapshot_catchup_entries.unwrap_or(config.keep_entries);
+        config.access =
+            store::Access { origins: self.cors.clone(), hosts: self.host_whitelist.clone() };
         config.max_txn_ops = self.max_txn_ops;
         config.max_learners = self.max_learners;
+        config.strict_reconfig_check = self.strict_reconfig_check;
         config.max_request_bytes = self.max_request_bytes;
         config.range_bytes = self.range_memory_bytes;
         config.auto_compaction =
@@ -254,8 +273,12 @@ impl StoreFlags {
         let is_secure = |listen: &Listen| listen.secure;
         if config.listen_client.iter().any(is_secure) {
             let hosts: Vec<_> = hosts().collect();
+            let is_for_metrics = |listen: &Listen| listen.serves == Serves::Metrics;
+            let for_metrics_alone =
+                config.listen_client.iter().filter(|one| is_secure(one)).all(is_for_metrics);
             (config.client_tls, config.client_tls_limits) =
-                self.tls.client(&config.data_dir, &hosts)?;
+                self.tls.client(&config.data_dir, &hosts, for_metrics_alone)?;
+            config.client_cert_auth = self.tls.client_cert_auth;
         }
         if self.listen_peer_urls.iter().any(ListenUrl::is_secure) {
             let hosts: Vec<_> = self.listen_peer_urls.iter().filter_map(ListenUrl::host).collect();
@@ -372,6 +395,7 @@ mod tests {
             "--initial-corrupt-check",
             "--auto-tls=false",
             "--max-learners=3",
+            "--strict-reconfig-check=false",
             "--listen-peer-urls=http://127.0.0.1:4,http://127.0.0.1:5",
         ])
         .expect("flags");
@@ -381,7 +405,9 @@ mod tests {
         assert!(config.force_new_cluster && config.quota_bytes == -1);
         assert!(config.lease_checkpoints.is_some());
         assert_eq!(config.max_learners, 3);
-        assert_eq!((config.listen_peer.port(), config.listen_peer_also[0].port()), (4, 5));
+        assert!(plain.strict_reconfig_check && !config.strict_reconfig_check);
+        assert_eq!(config.listen_peer.to_string(), "127.0.0.1:4");
+        assert_eq!(config.listen_peer_also[0].to_string(), "127.0.0.1:5");
         assert_eq!(config.peer_urls, ["http://127.0.0.1:4", "http://127.0.0.1:5"]);
         assert_eq!(config.corrupt_check_time, Some(Duration::from_secs(300)));
         assert_eq!(config.compact_hash_check, Some(Duration::from_secs(60)));

@@ -84,13 +84,17 @@ impl ListenUrl {
         found.next().with_context(|| format!("{url} names no address of this host"))
     }
 
-    /// What the store is told.
-    pub(crate) fn listen(&self, serves: Serves) -> Result<Listen> {
-        let address = match self.scheme {
+    /// Where to listen.
+    pub(crate) fn place(&self) -> Result<Address> {
+        Ok(match self.scheme {
             Scheme::Http | Scheme::Https => Address::Tcp(self.address()?),
             Scheme::Unix | Scheme::Unixs => Address::Unix(self.rest.clone().into()),
-        };
-        Ok(Listen { address, secure: self.is_secure(), serves })
+        })
+    }
+
+    /// What the store is told.
+    pub(crate) fn listen(&self, serves: Serves) -> Result<Listen> {
+        Ok(Listen { address: self.place()?, secure: self.is_secure(), serves })
     }
 }
 

@@ -14,12 +14,15 @@ mod tls;
 use anyhow::{Context, Result};
 use std::time::Duration;
 use stdx::Shutdown;
+use stdx::telemetry::Format;
 
 pub(crate) use arguments::prepare;
 pub(crate) use flags::StoreFlags;
 
 /// Where a member that runs alone keeps its data, behind its name, when nobody says otherwise.
 const DATA_DIR_SUFFIX: &str = ".etcd";
+/// What those who start an etcd wait for in its log.
+const READY: &str = "ready to serve client requests";
 /// Pause between two looks whether the cluster answers.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -58,13 +61,16 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let urls = config.client_urls.join(",");
     let clients = store::Serving::from(&config);
     let handle = store::start(config, shutdown.clone()).await?;
-    let serving = crate::server::serve_store(clients, &handle, &shutdown);
+    let serving = crate::server::serve_store(clients, &handle, &shutdown).await?;
     let asked = handle.clone();
     stdx::task::spawn("store-ready", async move {
         while asked.barrier().await.is_err() {
             tokio::time::sleep(LOOK).await;
         }
-        crate::term::note(format!("ready to serve client requests at {urls}"));
+        match stdx::telemetry::format() {
+            Format::Text => crate::term::note(format!("{READY} at {urls}")),
+            Format::Json => tracing::info!(urls, "{READY}"),
+        }
     });
     tokio::select! {
         closed = handle.closed() => return closed.context("the store ended"),

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use stdx::pki::{Authority, CertSpec, Issued, write_public, write_secret};
-use stdx::tls::{ClientAuth, Limits, ServerTls, Version};
+use stdx::tls::{Allowed, ClientAuth, Limits, ServerTls, Version};
 
 use super::flags::switch;
 
@@ -27,15 +27,18 @@ pub(crate) struct TlsFlags {
     /// Its key.
     #[arg(long, env = "ETCD_KEY_FILE")]
     key_file: Option<PathBuf>,
-    /// Authority of clients.
+    /// Authority of clients, who must show a certificate of it.
     #[arg(long, env = "ETCD_TRUSTED_CA_FILE")]
     trusted_ca_file: Option<PathBuf>,
-    /// Whether clients must show a certificate.
+    /// Whether a client is the user that its certificate names, once there are users.
     #[arg(long, env = "ETCD_CLIENT_CERT_AUTH")]
-    client_cert_auth: bool,
+    pub(super) client_cert_auth: bool,
     /// Certificates of clients that were revoked.
     #[arg(long, env = "ETCD_CLIENT_CRL_FILE")]
     client_crl_file: Option<PathBuf>,
+    /// Host names of which one must stand in a client's certificate.
+    #[arg(long, env = "ETCD_CLIENT_CERT_ALLOWED_HOSTNAME", value_delimiter = ',')]
+    client_cert_allowed_hostname: Vec<String>,
     /// Makes a certificate towards clients at start, signed by nobody.
     #[arg(long, env = "ETCD_AUTO_TLS")]
     auto_tls: bool,
@@ -54,9 +57,24 @@ pub(crate) struct TlsFlags {
     /// Its key.
     #[arg(long, env = "ETCD_PEER_KEY_FILE")]
     peer_key_file: Option<PathBuf>,
-    /// Authority of members.
+    /// Authority of members. Without one, members need no certificate, and trust the one that they show themselves.
     #[arg(long, env = "ETCD_PEER_TRUSTED_CA_FILE")]
     peer_trusted_ca_file: Option<PathBuf>,
+    /// Certificate to show where this member opens the connection, if it is another.
+    #[arg(long, env = "ETCD_PEER_CLIENT_CERT_FILE")]
+    peer_client_cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, env = "ETCD_PEER_CLIENT_KEY_FILE")]
+    peer_client_key_file: Option<PathBuf>,
+    /// Certificates of members that were revoked.
+    #[arg(long, env = "ETCD_PEER_CRL_FILE")]
+    peer_crl_file: Option<PathBuf>,
+    /// Common names of which a member's certificate must have one.
+    #[arg(long, env = "ETCD_PEER_CERT_ALLOWED_CN", value_delimiter = ',')]
+    peer_cert_allowed_cn: Vec<String>,
+    /// Host names of which one must stand in a member's certificate.
+    #[arg(long, env = "ETCD_PEER_CERT_ALLOWED_HOSTNAME", value_delimiter = ',')]
+    peer_cert_allowed_hostname: Vec<String>,
     /// Encrypts between members with certificates made at start; whoever knows
     /// --initial-cluster-token can make one too.
     #[arg(long, env = "ETCD_PEER_AUTO_TLS")]
@@ -82,6 +100,7 @@ impl TlsFlags {
         &self,
         data_dir: &Path,
         hosts: &[&str],
+        is_for_metrics_alone: bool,
     ) -> Result<(Option<ServerTls>, Limits)> {
         let (cert, key) = match (self.cert_file.clone(), self.key_file.clone()) {
             (Some(cert), Some(key)) => (cert, key),
@@ -92,12 +111,16 @@ impl TlsFlags {
                     save(&data_dir.join("fixtures").join("client"), &authority, &issued)?;
                 (cert, key)
             }
+            // In etcd's words where it has some.
+            _ if is_for_metrics_alone => bail!(
+                "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url"
+            ),
             _ => bail!("https client URLs need --cert-file and --key-file, or --auto-tls"),
         };
         let client_auth = match (self.client_cert_auth, &self.trusted_ca_file) {
             (true, None) => bail!("--client-cert-auth needs --trusted-ca-file"),
-            (true, _) => ClientAuth::Required,
-            (false, Some(_)) => ClientAuth::Optional,
+            // An authority alone asks for certificates, too, as with etcd.
+            (_, Some(_)) => ClientAuth::Required,
             (false, None) => ClientAuth::None,
         };
         if self.client_crl_file.is_some() && client_auth == ClientAuth::None {
@@ -113,6 +136,10 @@ impl TlsFlags {
                 .as_deref()
                 .map_or(Ok(Version::Tls13), |text| version("--tls-max-version", text))?,
             cipher_suites: self.cipher_suites.clone(),
+            allowed: Allowed {
+                hosts: self.client_cert_allowed_hostname.clone(),
+                ..Allowed::default()
+            },
         };
         if limits.newest < limits.oldest {
             bail!("--tls-max-version is older than --tls-min-version");
@@ -120,12 +147,36 @@ impl TlsFlags {
         Ok((Some(tls), limits))
     }
 
+    /// What this member shows where it opens the connection, if that is something else.
+    fn peer_client(&self) -> Result<Option<(PathBuf, PathBuf)>> {
+        match (self.peer_client_cert_file.clone(), self.peer_client_key_file.clone()) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) => Ok(None),
+            _ => bail!("--peer-client-cert-file and --peer-client-key-file need each other"),
+        }
+    }
+
+    /// Names that members must bear.
+    fn peer_allowed(&self) -> Result<Allowed> {
+        let common_names = self.peer_cert_allowed_cn.clone();
+        let hosts = self.peer_cert_allowed_hostname.clone();
+        if !common_names.is_empty() && !hosts.is_empty() {
+            bail!("--peer-cert-allowed-cn and --peer-cert-allowed-hostname exclude each other");
+        }
+        Ok(Allowed { common_names, hosts })
+    }
+
     /// Settings towards members.
     pub(super) fn peer(&self, config: &store::Config, hosts: &[&str]) -> Result<store::PeerTls> {
-        match (&self.peer_trusted_ca_file, &self.peer_cert_file, &self.peer_key_file) {
-            (Some(ca), Some(cert), Some(key)) => {
-                Ok(store::PeerTls { ca: ca.clone(), cert: cert.clone(), key: key.clone() })
-            }
+        match (&self.peer_cert_file, &self.peer_key_file) {
+            (Some(cert), Some(key)) => Ok(store::PeerTls {
+                ca: self.peer_trusted_ca_file.clone(),
+                cert: cert.clone(),
+                key: key.clone(),
+                client: self.peer_client()?,
+                crl: self.peer_crl_file.clone(),
+                allowed: self.peer_allowed()?,
+            }),
             _ if self.peer_auto_tls => {
                 // The same authority in all members, and no secret: as in etcd, this keeps out
                 // listeners, not impostors.
@@ -134,11 +185,10 @@ impl TlsFlags {
                 let issued = issue(&authority, hosts)?;
                 let folder = config.data_dir.join("fixtures").join("peer");
                 let (cert, key, ca) = save(&folder, &authority, &issued)?;
-                Ok(store::PeerTls { ca, cert, key })
+                Ok(store::PeerTls { ca: Some(ca), cert, key, ..store::PeerTls::default() })
             }
             _ => bail!(
-                "https peer URLs need --peer-trusted-ca-file, --peer-cert-file and \
-                 --peer-key-file, or --peer-auto-tls"
+                "https peer URLs need --peer-cert-file and --peer-key-file, or --peer-auto-tls"
             ),
         }
     }

@@ -4,7 +4,10 @@
 //! A connection that does not finish its TLS handshake in [`HANDSHAKE`] is dropped. At shutdown the listener
 //! closes first, open requests may finish for [`DRAIN`].
 
+mod address;
 mod gather;
+
+pub use address::{Address, Listener};
 
 use crate::Shutdown;
 use bytes::Bytes;
@@ -26,6 +29,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -46,6 +50,8 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub struct PeerInfo {
     /// Its address; `None` on this host: through the file system or inside the process.
     pub addr: Option<SocketAddr>,
+    /// Whether it speaks TLS.
+    pub is_secure: bool,
     /// The client certificates that it proved, leaf first; empty without.
     pub certs: Arc<Vec<CertificateDer<'static>>>,
 }
@@ -67,7 +73,33 @@ pub trait Accept: Send + 'static {
 
     /// The next connection and where it comes from.
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<SocketAddr>)>> + Send;
+
+    /// The first byte that a client sends, which stays to be read; none when it cannot be known.
+    fn first_byte(stream: &Self::Stream) -> impl Future<Output = io::Result<Option<u8>>> + Send {
+        _ = stream;
+        async { Ok(None) }
+    }
 }
+
+/// What a port speaks.
+#[derive(Clone)]
+pub enum Security {
+    /// Plain text only.
+    Plain,
+    /// TLS only.
+    Tls(Arc<rustls::ServerConfig>),
+    /// What each client begins with. Where that [cannot be known](Accept::first_byte), TLS.
+    Either(Arc<rustls::ServerConfig>),
+}
+
+impl From<Option<Arc<rustls::ServerConfig>>> for Security {
+    fn from(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        tls.map_or(Self::Plain, Self::Tls)
+    }
+}
+
+/// The first byte of a TLS connection: a handshake record's kind (RFC 8446, 5.1).
+const HANDSHAKE_RECORD: u8 = 22;
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
@@ -79,6 +111,12 @@ impl Accept for TcpListener {
         }
         Ok((stream, Some(addr)))
     }
+
+    async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        let read = stream.peek(&mut first).await?;
+        Ok((read > 0).then_some(first[0]))
+    }
 }
 
 impl Accept for UnixListener {
@@ -89,11 +127,11 @@ impl Accept for UnixListener {
     }
 }
 
-/// Accepts connections until shutdown, then drains. With `tls` the port speaks TLS only, without it plain text
-/// only.
+/// Accepts connections until shutdown, then drains. The name is the endpoint's in the log.
 pub async fn listen<L, S, F>(
+    name: &'static str,
     listener: L,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    security: impl Into<Security>,
     shutdown: Shutdown,
     service: S,
 ) where
@@ -101,7 +139,7 @@ pub async fn listen<L, S, F>(
     S: Fn(PeerInfo, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let acceptor = tls.map(TlsAcceptor::from);
+    let security = security.into();
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -118,23 +156,23 @@ pub async fn listen<L, S, F>(
                 continue;
             }
         };
-        let (acceptor, service, watcher) = (acceptor.clone(), service.clone(), graceful.watcher());
+        let (security, service, watcher) = (security.clone(), service.clone(), graceful.watcher());
         let shutdown = shutdown.clone();
         crate::task::spawn("connection", async move {
-            let Some(acceptor) = acceptor else {
-                let peer = PeerInfo { addr, certs: Arc::default() };
-                return connection(stream, peer, watcher, service).await;
-            };
-            let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
-            match shutdown.guard(handshake).await {
-                Some(Ok(Ok(stream))) => {
-                    let certs = stream.get_ref().1.peer_certificates().unwrap_or_default();
-                    let certs = certs.iter().map(|cert| cert.clone().into_owned()).collect();
-                    let peer = PeerInfo { addr, certs: Arc::new(certs) };
+            let opened = tokio::time::timeout(HANDSHAKE, open::<L>(stream, security));
+            match shutdown.guard(opened).await {
+                Some(Ok(Ok(Opened::Plain(stream)))) => {
+                    let peer = PeerInfo { addr, is_secure: false, certs: Arc::default() };
                     connection(stream, peer, watcher, service).await;
                 }
-                Some(Ok(Err(error))) => tracing::debug!(?addr, %error, "TLS handshake failed"),
-                Some(Err(_)) => tracing::debug!(?addr, "TLS handshake took too long"),
+                Some(Ok(Ok(Opened::Tls(stream)))) => {
+                    let certs = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                    let certs = certs.iter().map(|cert| cert.clone().into_owned()).collect();
+                    let peer = PeerInfo { addr, is_secure: true, certs: Arc::new(certs) };
+                    connection(*stream, peer, watcher, service).await;
+                }
+                Some(Ok(Err(error))) => rejected(name, addr, &error),
+                Some(Err(_)) => tracing::debug!(name, ?addr, "TLS handshake took too long"),
                 None => {}
             }
         });
@@ -142,6 +180,39 @@ pub async fn listen<L, S, F>(
     drop(listener);
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         tracing::debug!("open requests were cut at shutdown");
+    }
+}
+
+/// Tells of a connection that was not let in, as etcd does. Somebody who only knocks is not worth a warning.
+fn rejected(name: &str, addr: Option<SocketAddr>, error: &io::Error) {
+    let addr = addr.map(|addr| addr.to_string());
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            tracing::debug!(addr, %error, "rejected connection on {name} endpoint");
+        }
+        _ => tracing::warn!(addr, %error, "rejected connection on {name} endpoint"),
+    }
+}
+
+/// A connection on which HTTP can begin.
+enum Opened<S> {
+    Plain(S),
+    Tls(Box<TlsStream<S>>),
+}
+
+/// Does the handshake of a connection that begins with one.
+async fn open<L: Accept>(stream: L::Stream, security: Security) -> io::Result<Opened<L::Stream>> {
+    let tls = match security {
+        Security::Plain => None,
+        Security::Tls(tls) => Some(tls),
+        Security::Either(tls) => {
+            let first = L::first_byte(&stream).await?;
+            first.is_none_or(|first| first == HANDSHAKE_RECORD).then_some(tls)
+        }
+    };
+    match tls {
+        None => Ok(Opened::Plain(stream)),
+        Some(tls) => Ok(Opened::Tls(Box::new(TlsAcceptor::from(tls).accept(stream).await?))),
     }
 }
 
@@ -177,3 +248,6 @@ where
         tracing::debug!(error = %error, "connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,12 @@
 //! Log output, set up once by `main`.
 
+mod json;
+
+use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
+
+/// How this process logs.
+static FORMAT: OnceLock<Format> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -8,7 +14,7 @@ pub enum Format {
     /// One readable line per event.
     #[default]
     Text,
-    /// One JSON object per event.
+    /// One JSON object per event, with the names that zap gives.
     Json,
 }
 
@@ -21,13 +27,19 @@ pub fn init(filter: &str, format: Format) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .log_internal_errors(false);
+    FORMAT.get_or_init(|| format);
     let started = match format {
         Format::Text => builder.with_ansi(false).try_init(),
-        Format::Json => builder.json().try_init(),
+        Format::Json => builder.event_format(json::Json).try_init(),
     };
     if started.is_err() {
         tracing::debug!("logging was set up already");
     }
+}
+
+/// How this process logs.
+pub fn format() -> Format {
+    FORMAT.get().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,13 +1,20 @@
 //! TLS settings from files: one way to load them, with errors that name the file.
 
+mod trust;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+pub use trust::Allowed;
+use trust::Trust;
 
 /// What can go wrong while loading TLS settings.
 #[derive(Debug, thiserror::Error)]
@@ -78,12 +85,14 @@ pub struct Limits {
     pub newest: Version,
     /// Names of cipher suites; all good ones when empty.
     pub cipher_suites: Vec<String>,
+    /// Names that clients' certificates must bear.
+    pub allowed: Allowed,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let (oldest, newest) = (Version::Tls12, Version::Tls13);
-        Self { crl: None, oldest, newest, cipher_suites: Vec::new() }
+        Self { crl: None, oldest, newest, cipher_suites: Vec::new(), allowed: Allowed::default() }
     }
 }
 
@@ -98,6 +107,8 @@ pub struct ClientTls {
     pub key: Option<PathBuf>,
     /// Protocols offered.
     pub alpn: Vec<&'static str>,
+    /// Names that servers' certificates must bear, beside the name that was called.
+    pub allowed: Allowed,
 }
 
 /// Makes ring the provider of this process. Calling it again changes nothing.
@@ -124,7 +135,8 @@ impl ServerTls {
         let builder = match ca {
             None => builder.with_no_client_auth(),
             Some(ca) => {
-                let roots = Arc::new(roots(&read(ca)?)?);
+                let ca = read(ca)?;
+                let roots = Arc::new(roots(&ca)?);
                 let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 if let Some(crl) = &limits.crl {
                     // Of authorities without a list in the file nothing is revoked.
@@ -136,7 +148,9 @@ impl ServerTls {
                 if self.client_auth == ClientAuth::Optional {
                     verifier = verifier.allow_unauthenticated();
                 }
-                builder.with_client_cert_verifier(verifier.build()?)
+                let verifier: Arc<dyn ClientCertVerifier> = verifier.build()?;
+                let verifier = Trust::new(certificates(&ca)?, &limits.allowed, verifier);
+                builder.with_client_cert_verifier(Arc::new(verifier))
             }
         };
         let mut config = builder.with_single_cert(certificates(&cert)?, private_key(&key)?)?;
@@ -158,6 +172,11 @@ impl Limits {
             // Go leaves out the version that the standard's names of TLS 1.3 do not have either.
             let named = |name: &String| name.replacen("TLS_AES", "TLS13_AES", 1);
             let named = |name: &String| named(name).replacen("TLS_CHACHA20", "TLS13_CHACHA20", 1);
+            // ... and has names from before these were a standard.
+            let named = |name: &String| match named(name) {
+                old if old.ends_with("_CHACHA20_POLY1305") => old + "_SHA256",
+                name => name,
+            };
             let name = |suite: &rustls::SupportedCipherSuite| format!("{:?}", suite.suite());
             for wanted in &self.cipher_suites {
                 let wanted_name = named(wanted);
@@ -189,7 +208,7 @@ impl ClientTls {
         let cert = self.cert.as_deref().map(read).transpose()?;
         let key = self.key.as_deref().map(read).transpose()?;
         let identity = cert.as_deref().zip(key.as_deref());
-        client_from_pem(ca.as_deref().unwrap_or_default(), identity, &self.alpn)
+        client(ca.as_deref().unwrap_or_default(), identity, &self.alpn, &self.allowed)
     }
 }
 
@@ -199,8 +218,27 @@ pub fn client_from_pem(
     identity: Option<(&[u8], &[u8])>,
     alpn: &[&str],
 ) -> Result<Arc<ClientConfig>, Error> {
+    client(ca, identity, alpn, &Allowed::default())
+}
+
+fn client(
+    ca: &[u8],
+    identity: Option<(&[u8], &[u8])>,
+    alpn: &[&str],
+    allowed: &Allowed,
+) -> Result<Arc<ClientConfig>, Error> {
     install_provider();
-    let builder = ClientConfig::builder().with_root_certificates(roots(ca)?);
+    let roots = roots(ca)?;
+    let builder = match roots.is_empty() {
+        // Nobody is trusted, which the verifier would not be made for.
+        true => ClientConfig::builder().with_root_certificates(roots),
+        false => {
+            let verifier: Arc<dyn ServerCertVerifier> =
+                WebPkiServerVerifier::builder(Arc::new(roots)).build()?;
+            let verifier = Trust::new(certificates(ca)?, allowed, verifier);
+            ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+    };
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some((cert, key)) => {

@@ -21,6 +21,7 @@ PROGRAMS = {
     'etcdctl': 'etcdctl: its whole command set, compared with what a real etcd says',
     'etcd_client': 'crate etcd-client: its own tests',
     'python_etcd3': 'PyPI etcd3: its own tests',
+    'etcd_tests': "etcd's own tests of its programs",
     'patroni': 'Patroni and PostgreSQL: who leads when something dies',
 }
 # What takes no heavy download and little time.

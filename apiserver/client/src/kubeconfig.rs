@@ -132,7 +132,7 @@ fn credentials(
             ca: file(&cluster.certificate_authority),
             cert: file(&user.client_certificate),
             key: file(&user.client_key),
-            alpn: Vec::new(),
+            ..stdx::tls::ClientTls::default()
         });
         return Ok(config);
     }

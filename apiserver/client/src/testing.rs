@@ -375,7 +375,7 @@ impl Server {
         };
         let stop = shutdown.clone();
         stdx::task::spawn("fake-server", async move {
-            serve::listen(listener, None, stop, service).await;
+            serve::listen("test", listener, None, stop, service).await;
         });
         let url = format!("http://{address}").parse().expect("a URL");
         Self { url, shutdown, stuck }

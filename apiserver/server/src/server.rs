@@ -63,6 +63,7 @@ impl Server {
         let server = Self::new(config, address, storage, shutdown)?;
         let shared = server.clone();
         let serving = stdx::serve::listen(
+            "API",
             listener,
             Some(tls),
             server.shutdown.clone(),

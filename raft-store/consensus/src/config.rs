@@ -1,9 +1,10 @@
 //! What a member is told at its start, and how members get their ids. Parsed elsewhere; here it
 //! is only checked.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use sha2::{Digest, Sha256};
+use sha1::{Digest, Sha1};
+use stdx::{serve::Address, tls::Allowed};
 
 use crate::{Error, Faults, Reserve, World};
 
@@ -22,9 +23,9 @@ pub struct Config {
     /// Directory of this crate alone; created when missing.
     pub data_dir: PathBuf,
     /// Where to listen for other members.
-    pub listen_peer: SocketAddr,
+    pub listen_peer: Address,
     /// Where else.
-    pub listen_also: Vec<SocketAddr>,
+    pub listen_also: Vec<Address>,
     /// Where other members find this one.
     pub peer_urls: Vec<String>,
     /// Members that form a new cluster, or those a joining member can talk to (itself included).
@@ -55,12 +56,12 @@ pub struct Config {
 
 impl Config {
     /// A member with default times, no TLS and a new cluster to form.
-    pub fn new(id: u64, name: &str, data_dir: PathBuf, listen_peer: SocketAddr) -> Self {
+    pub fn new(id: u64, name: &str, data_dir: PathBuf, listen_peer: impl Into<Address>) -> Self {
         Self {
             id,
             name: name.to_owned(),
             data_dir,
-            listen_peer,
+            listen_peer: listen_peer.into(),
             listen_also: Vec::new(),
             peer_urls: Vec::new(),
             initial: Vec::new(),
@@ -115,14 +116,21 @@ pub enum Initial {
 }
 
 /// Files of this member's certificate and of the authority that signs members.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct PeerTls {
-    /// Authority of all members' certificates.
-    pub ca: PathBuf,
+    /// Authority of all members' certificates. Without one, members are let in without a certificate and trust the one
+    /// that they show themselves.
+    pub ca: Option<PathBuf>,
     /// This member's certificate, for both sides of a connection.
     pub cert: PathBuf,
     /// Its key.
     pub key: PathBuf,
+    /// Certificate and key for the connections that this member opens, if they are others.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// List of members' certificates that were revoked.
+    pub crl: Option<PathBuf>,
+    /// Names that members' certificates must bear.
+    pub allowed: Allowed,
 }
 
 /// A member as the cluster knows it.
@@ -135,38 +143,51 @@ pub struct Member {
     pub name: String,
     /// Where other members find it.
     pub peer_urls: Vec<String>,
-    /// Gets the log but has no vote.
+    /// Gets the log but has no vote, and shall have none before it is promoted. One that shall vote has none either
+    /// before it has caught up.
     pub learner: bool,
 }
 
-/// The id of the member with these addresses in the cluster of this token. Never 0.
+/// The id of the member with these addresses in the cluster of this token, as etcd makes it. Never 0.
 pub fn member_id(peer_urls: &[String], token: &str) -> u64 {
-    let mut urls: Vec<&String> = peer_urls.iter().collect();
-    urls.sort();
-    let mut hash = Sha256::new();
-    for url in urls {
-        hash.update(url.as_bytes());
-        hash.update([0]);
-    }
-    hash.update(token.as_bytes());
+    let mut urls: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
+    urls.sort_unstable();
+    let mut hash = Sha1::new();
+    urls.iter().for_each(|url| hash.update(url));
+    hash.update(token);
     first_u64(hash)
 }
 
-/// The id of the cluster that these members form. Never 0.
-pub fn cluster_id(members: &[Member], token: &str) -> u64 {
+/// The id of the cluster that these members form, as etcd makes it. Never 0.
+pub fn cluster_id(members: &[Member]) -> u64 {
     let mut ids: Vec<u64> = members.iter().map(|m| m.id).collect();
     ids.sort_unstable();
-    let mut hash = Sha256::new();
-    for id in ids {
-        hash.update(id.to_be_bytes());
-    }
-    hash.update(token.as_bytes());
+    let mut hash = Sha1::new();
+    ids.iter().for_each(|id| hash.update(id.to_be_bytes()));
     first_u64(hash)
 }
 
-fn first_u64(hash: Sha256) -> u64 {
+fn first_u64(hash: Sha1) -> u64 {
     let digest = hash.finalize();
     let mut bytes = [0u8; 8];
     bytes.copy_from_slice(&digest[..8]);
     u64::from_be_bytes(bytes).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_etcds() {
+        // What an etcd with default flags calls itself and its cluster.
+        let urls = vec!["http://localhost:2380".to_owned()];
+        let id = member_id(&urls, "etcd-cluster");
+        assert_eq!(id, 0x8e9e_05c5_2164_694d);
+        assert_eq!(cluster_id(&[Member { id, ..Member::default() }]), 0xcdf8_1819_4e3a_8c32);
+        let (a, b) = ("http://a:1".to_owned(), "http://b:1".to_owned());
+        let one_way = member_id(&[a.clone(), b.clone()], "t");
+        assert_eq!(one_way, member_id(&[b, a.clone()], "t"));
+        assert_ne!(one_way, member_id(&[a], "t"));
+    }
 }

@@ -194,6 +194,11 @@ impl Handle {
         self.inner.peer_down.subscribe()
     }
 
+    /// For how long this member has been connected to another without a break; none when it is not.
+    pub fn connected_for(&self, id: u64) -> Option<Duration> {
+        self.inner.links.get(id)?.up_since().map(|since| since.elapsed())
+    }
+
     /// Hands leadership to another voter; only the leader can.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), Error> {
         self.inner.change(Change::Transfer(to)).await

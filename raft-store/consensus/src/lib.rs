@@ -21,6 +21,7 @@ mod forward;
 #[cfg(test)]
 mod fuzz;
 mod handle;
+mod joining;
 mod log;
 mod machine;
 mod membership;

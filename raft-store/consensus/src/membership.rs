@@ -122,7 +122,7 @@ impl Inner {
             }
             Change::Promote(id) => {
                 self.check_promotion(&membership, id)?;
-                self.write(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
+                self.give_vote(id).await
             }
             Change::Remove(id) => {
                 if membership.get_node(&id).is_none() {
@@ -151,6 +151,10 @@ impl Inner {
         }
     }
 
+    async fn give_vote(&self, id: u64) -> Result<(), Error> {
+        self.write(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
+    }
+
     async fn write(&self, change: ChangeMembers<u64, Node>, retain: bool) -> Result<(), Error> {
         let written = self.raft.change_membership(change, retain).await;
         written.map(|_| ()).map_err(change_error)
@@ -164,7 +168,11 @@ impl Inner {
         if membership.get_node(&id).is_none() {
             return Err(Error::Membership("member not found".to_owned()));
         }
-        if !membership.learner_ids().any(|learner| learner == id) {
+        let is_learner = |node: &Node| !node.auto_promote;
+        let learners = || membership.learner_ids();
+        if !learners()
+            .any(|learner| learner == id && membership.get_node(&id).is_some_and(is_learner))
+        {
             return Err(Error::Membership("can only promote a learner member".to_owned()));
         }
         if self.in_sync(id) {
@@ -251,7 +259,7 @@ pub(crate) async fn promote_waiting(inner: Arc<Inner>) {
             waits && inner.in_sync(*id)
         });
         if let Some(id) = ready {
-            match inner.change_here(Change::Promote(id)).await {
+            match inner.give_vote(id).await {
                 Ok(()) => tracing::info!(member = format!("{id:x}"), "member votes from now on"),
                 Err(error) => tracing::debug!(error = stdx::chain(&error), "not promoted"),
             }

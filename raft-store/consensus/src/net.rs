@@ -44,7 +44,7 @@ const SNAPSHOT_PAUSE: Duration = Duration::from_millis(200);
 /// Pauses between attempts to reach a member that is away.
 const BACKOFF_MS: [u64; 5] = [10, 20, 50, 100, 200];
 
-type Client = pb::peer_client::PeerClient<tonic::transport::Channel>;
+pub(crate) type Client = pb::peer_client::PeerClient<tonic::transport::Channel>;
 
 /// Hands openraft its connections.
 pub(crate) struct Factory {
@@ -55,21 +55,23 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Network;
 
     async fn new_client(&mut self, target: u64, node: &Node) -> Network {
-        Network::new(self.links.link(target, &node.peer_urls), Path::Append)
+        Network::new(&self.links, self.links.link(target, &node.peer_urls), Path::Append)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, node: &Node) -> Network {
-        Network::new(self.links.link(target, &node.peer_urls), Path::Control)
+        Network::new(&self.links, self.links.link(target, &node.peer_urls), Path::Control)
     }
 
     async fn new_snapshot_client(&mut self, target: u64, node: &Node) -> Network {
-        Network::new(self.links.link(target, &node.peer_urls), Path::Snapshot)
+        Network::new(&self.links, self.links.link(target, &node.peer_urls), Path::Snapshot)
     }
 }
 
 /// One way to one member.
 pub(crate) struct Network {
-    link: Arc<Link>,
+    links: Arc<Links>,
+    /// The connections at first.
+    first: Arc<Link>,
     path: Path,
     standing: Option<Standing>,
 }
@@ -81,12 +83,17 @@ struct Standing {
 }
 
 impl Network {
-    fn new(link: Arc<Link>, path: Path) -> Self {
-        Self { link, path, standing: None }
+    fn new(links: &Arc<Links>, first: Arc<Link>, path: Path) -> Self {
+        Self { links: links.clone(), first, path, standing: None }
+    }
+
+    /// The connections now: the member may have got other addresses.
+    fn link(&self) -> Arc<Link> {
+        self.links.get(self.first.id).unwrap_or_else(|| self.first.clone())
     }
 
     fn client(&self, path: Path) -> Client {
-        self.link.client(path)
+        self.link().client(path)
     }
 }
 
@@ -152,7 +159,7 @@ impl Network {
         limit: Duration,
     ) -> Rpc<Streaming<pb::AppendResponse>> {
         let mut client = self.client(self.path);
-        let opening = client.append(self.link.request(requests));
+        let opening = client.append(self.link().request(requests));
         match tokio::time::timeout(limit, opening).await {
             Ok(Ok(responses)) => Ok(responses.into_inner()),
             Ok(Err(status)) => Err(rpc_error(&status)),
@@ -209,7 +216,7 @@ impl Network {
         request: pb::VoteRequest,
         limit: Duration,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let response = self.link.ask_vote(request, limit).await.map_err(|s| rpc_error(&s))?;
+        let response = self.link().ask_vote(request, limit).await.map_err(|s| rpc_error(&s))?;
         wire::to_vote_response(response).map_err(|error| broken(&error))
     }
 }
@@ -226,7 +233,7 @@ impl NetTransferLeader<TypeConfig> for Network {
             last_log: request.last_log_id().map(wire::log_id),
         };
         let mut client = self.client(Path::Control);
-        let answer = client.transfer_leader(self.link.request(message));
+        let answer = client.transfer_leader(self.link().request(message));
         match tokio::time::timeout(option.soft_ttl(), answer).await {
             Ok(Ok(response)) if response.get_ref().error.is_empty() => Ok(Ok(())),
             Ok(Ok(response)) => {
@@ -279,7 +286,7 @@ impl Network {
             let (copy, first) = (checkpoint.clone(), start.clone());
             let reading = snapshot::send_chunks(copy, first, have, chunks);
             let mut client = self.client(Path::Snapshot);
-            let request = self.link.request(ReceiverStream::new(queue));
+            let request = self.link().request(ReceiverStream::new(queue));
             let (read, answer) = tokio::join!(reading, client.install_snapshot(request));
             read.map_err(|error| StreamingError::Network(network(&error)))?;
             let status = match answer {
@@ -297,7 +304,7 @@ impl Network {
                 failures += 1;
                 tokio::time::sleep(SNAPSHOT_PAUSE).await;
                 let request = pb::SnapshotProgressRequest { id: start.id };
-                let asked = client.snapshot_progress(self.link.request(request));
+                let asked = client.snapshot_progress(self.link().request(request));
                 if let Ok(Ok(answer)) = tokio::time::timeout(SETUP, asked).await {
                     let answer = answer.into_inner();
                     have = (answer.files, answer.offset);

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc,
@@ -16,11 +15,10 @@ use openraft::SnapshotPolicy;
 use parking_lot::Mutex;
 use stdx::{
     Shutdown,
-    serve::Accept,
-    tls::{ClientAuth, ClientTls, ServerTls},
+    serve::{Accept, Address, Listener},
+    tls::{ClientAuth, ClientTls, Limits, ServerTls},
 };
 use tokio::{
-    net::TcpListener,
     sync::{broadcast, watch},
     time::Instant,
 };
@@ -30,6 +28,7 @@ use crate::{
     adapter::{Adapter, blocking},
     compaction, config, detector,
     forward::Forwarder,
+    joining,
     log::LogStore,
     membership,
     net::{
@@ -104,15 +103,17 @@ pub async fn start(
     service: Arc<dyn LeaderService>,
     shutdown: Shutdown,
 ) -> Result<Handle, Error> {
-    let listener = listen(config.listen_peer).await?;
-    start_on(listener, config, machine, service, shutdown).await
+    match listen(&config.listen_peer).await? {
+        Listener::Tcp(listener) => start_on(listener, config, machine, service, shutdown).await,
+        Listener::Unix(listener) => start_on(listener, config, machine, service, shutdown).await,
+    }
 }
 
 /// Listens for members, waiting a little for a predecessor that still has the address.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+pub async fn listen(address: &Address) -> Result<Listener, Error> {
     let deadline = Instant::now() + BIND_PATIENCE;
     loop {
-        match TcpListener::bind(address).await {
+        match address.bind().await {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -127,7 +128,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 /// Starts a member on a socket that is already listening.
 pub async fn start_on<L: Accept>(
     listener: L,
-    config: Config,
+    mut config: Config,
     machine: Arc<dyn StateMachine>,
     service: Arc<dyn LeaderService>,
     shutdown: Shutdown,
@@ -136,7 +137,7 @@ pub async fn start_on<L: Accept>(
     let more = more_listeners(&config).await?;
     let (server_tls, client_tls) = load_tls(&config)?;
     let scratch = prepare_directory(&config)?;
-    let (log, identity) = open_log(&config).await?;
+    let (log, identity) = open_log(&mut config, client_tls.as_ref(), &shutdown).await?;
     let identity = Arc::new(identity);
     let network = config.world.network.clone();
     let links = Arc::new(Links::new(identity.clone(), client_tls, network));
@@ -188,7 +189,12 @@ pub async fn start_on<L: Accept>(
     let senders = view::Senders { view: view_in, leader: leader_in };
     let stop = inner.stop.clone();
     serve(listener, server_tls.as_ref(), &inner);
-    more.into_iter().for_each(|listener| serve(listener, server_tls.as_ref(), &inner));
+    for listener in more {
+        match listener {
+            Listener::Tcp(listener) => serve(listener, server_tls.as_ref(), &inner),
+            Listener::Unix(listener) => serve(listener, server_tls.as_ref(), &inner),
+        }
+    }
     stdx::task::spawn("consensus-view", view::follow(inner.clone(), senders));
     let reading = reads::run(inner.clone(), readers);
     stdx::task::spawn("consensus-reads", async move { stop.guard(reading).await });
@@ -218,10 +224,10 @@ fn spawn_watchful(inner: &Arc<Inner>) {
 }
 
 /// The listeners of all addresses but the first.
-async fn more_listeners(config: &Config) -> Result<Vec<TcpListener>, Error> {
+async fn more_listeners(config: &Config) -> Result<Vec<Listener>, Error> {
     let mut listeners = Vec::new();
     for address in &config.listen_also {
-        listeners.push(listen(*address).await?);
+        listeners.push(listen(address).await?);
     }
     Ok(listeners)
 }
@@ -233,13 +239,25 @@ fn serve<L: Accept>(listener: L, tls: Option<&Arc<rustls::ServerConfig>>, inner:
 }
 
 /// The log and whose it is; that of a last survivor is made its own.
-async fn open_log(config: &Config) -> Result<(LogStore, Identity), Error> {
+async fn open_log(
+    config: &mut Config,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+    shutdown: &Shutdown,
+) -> Result<(LogStore, Identity), Error> {
     let dir = config.data_dir.join("log");
     let (faults, reserve) = (config.faults.clone(), config.reserve.clone());
     let mut log = LogStore::open(&dir, faults, reserve, config.world.disk.clone())
         .await
         .map_err(|source| Error::io(format!("opening the log {}", dir.display()), source))?;
+    if config.state == Initial::Existing && !is_known(&log)? {
+        let found = shutdown.guard(joining::find(config, tls)).await.ok_or(Error::Stopped)?;
+        if let Some((id, cluster)) = found {
+            config.id = id;
+            note_identity(&log, id, cluster).await?;
+        }
+    }
     let identity = load_identity(config, &log).await?;
+    config.id = identity.id();
     if config.force_new_cluster {
         seed::stand_alone(config, &mut log).await?;
     }
@@ -330,17 +348,21 @@ fn load_tls(config: &Config) -> Result<Tls, Error> {
     let server = ServerTls {
         cert: files.cert.clone(),
         key: files.key.clone(),
-        client_ca: Some(files.ca.clone()),
-        client_auth: ClientAuth::Required,
+        client_ca: files.ca.clone(),
+        client_auth: if files.ca.is_some() { ClientAuth::Required } else { ClientAuth::None },
         alpn: vec!["h2"],
     };
+    let (cert, key) = files.client.clone().unwrap_or((files.cert.clone(), files.key.clone()));
     let client = ClientTls {
-        ca: Some(files.ca.clone()),
-        cert: Some(files.cert.clone()),
-        key: Some(files.key.clone()),
+        ca: Some(files.ca.clone().unwrap_or(files.cert.clone())),
+        cert: Some(cert),
+        key: Some(key),
         alpn: vec!["h2"],
+        allowed: files.allowed.clone(),
     };
-    Ok((Some(server.load()?), Some(client.load()?)))
+    let (crl, allowed) = (files.crl.clone(), files.allowed.clone());
+    let limits = Limits { crl, allowed, ..Limits::default() };
+    Ok((Some(server.load_limited(&limits)?), Some(client.load()?)))
 }
 
 /// Makes the directories; returns an empty one for snapshots on their way.
@@ -358,13 +380,15 @@ fn prepare_directory(config: &Config) -> Result<PathBuf, Error> {
     Ok(scratch)
 }
 
-/// Who this data belongs to; says so in fresh data.
+/// Who this data belongs to; says so in fresh data. A member stays who it is when it is started with other addresses,
+/// as after an update of it, unless the settings say that the data is another member's.
 pub(crate) async fn load_identity(config: &Config, log: &LogStore) -> Result<Identity, Error> {
     let failed = |source| Error::io("reading the member's identity", source);
     if let Some(note) = log.note(IDENTITY).map_err(failed)? {
         let (id, cluster) = parse_identity(&note)
             .ok_or_else(|| Error::Config("the member's identity is not readable".to_owned()))?;
-        if id != config.id {
+        let is_anothers = || config.initial.iter().any(|member| member.id == id);
+        if id != config.id && is_anothers() {
             return Err(Error::Config(format!(
                 "{} holds the data of member {id:x}, not of {:x} ({})",
                 config.data_dir.display(),
@@ -375,14 +399,22 @@ pub(crate) async fn load_identity(config: &Config, log: &LogStore) -> Result<Ide
         return Ok(Identity::new(id, cluster));
     }
     let cluster = match config.state {
-        Initial::New => config::cluster_id(&config.initial, &config.cluster_token),
+        Initial::New => config::cluster_id(&config.initial),
         Initial::Existing => 0,
     };
-    let note = identity_note(config.id, cluster);
-    log.set_note(IDENTITY, note)
-        .await
-        .map_err(|source| Error::io("writing the member's identity", source))?;
+    note_identity(log, config.id, cluster).await?;
     Ok(Identity::new(config.id, cluster))
+}
+
+/// Whether the data says whose it is.
+fn is_known(log: &LogStore) -> Result<bool, Error> {
+    let note = log.note(IDENTITY);
+    Ok(note.map_err(|source| Error::io("reading the member's identity", source))?.is_some())
+}
+
+async fn note_identity(log: &LogStore, id: u64, cluster: u64) -> Result<(), Error> {
+    let written = log.set_note(IDENTITY, identity_note(id, cluster)).await;
+    written.map_err(|source| Error::io("writing the member's identity", source))
 }
 
 fn identity_note(id: u64, cluster: u64) -> Vec<u8> {

@@ -94,7 +94,7 @@ pub(crate) fn members(membership: &Membership) -> Vec<Member> {
             id: *id,
             name: node.name.clone(),
             peer_urls: node.peer_urls.clone(),
-            learner: !voters.contains(id),
+            learner: !voters.contains(id) && !node.auto_promote,
         })
         .collect()
 }

@@ -1,11 +1,11 @@
 //! What a member of the store is told at its start. Parsed elsewhere; flag names there are etcd's.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use consensus::{Faults, Initial, Member, PeerTls, Reserve, World};
 use stdx::tls::{Limits, ServerTls};
 
-use crate::{AutoCompaction, Listen};
+use crate::{Access, Address, AutoCompaction, Listen};
 
 /// Largest request, in bytes, when nobody says otherwise.
 pub const DEFAULT_MAX_REQUEST_BYTES: usize = 3 << 19;
@@ -41,9 +41,9 @@ pub struct Config {
     /// Directory of this member alone; created when missing.
     pub data_dir: PathBuf,
     /// Where to listen for other members.
-    pub listen_peer: SocketAddr,
+    pub listen_peer: Address,
     /// Where else.
-    pub listen_peer_also: Vec<SocketAddr>,
+    pub listen_peer_also: Vec<Address>,
     /// Where other members find this one.
     pub peer_urls: Vec<String>,
     /// Certificates between members; `None` is plain text.
@@ -104,6 +104,12 @@ pub struct Config {
     pub compact_hash_check: Option<Duration>,
     /// Learners that the cluster may have.
     pub max_learners: usize,
+    /// Whether a change of members is refused that may cost the majority, as etcd's `--strict-reconfig-check` has it.
+    pub strict_reconfig_check: bool,
+    /// Whether clients are the users that their certificates name.
+    pub client_cert_auth: bool,
+    /// Which pages may ask, and under which names.
+    pub access: Access,
     /// Bytes that must stay free on the disk; `None` is 64 MiB, or an eighth of a small disk.
     pub min_free_bytes: Option<u64>,
     /// Room on a full disk; a member makes its own at the start, unless it is simulated.
@@ -117,8 +123,10 @@ pub struct Config {
 impl Config {
     /// A member that is a cluster of its own, with default times and limits and no TLS, that
     /// serves no clients but those in its process.
-    pub fn new(name: &str, data_dir: PathBuf, listen_peer: SocketAddr) -> Self {
-        let peer_urls = vec![format!("http://{listen_peer}")];
+    pub fn new(name: &str, data_dir: PathBuf, listen_peer: impl Into<Address>) -> Self {
+        let listen_peer = listen_peer.into();
+        let scheme = if matches!(listen_peer, Address::Tcp(_)) { "http" } else { "unix" };
+        let peer_urls = vec![format!("{scheme}://{listen_peer}")];
         Self {
             name: name.to_owned(),
             data_dir,
@@ -154,6 +162,9 @@ impl Config {
             corrupt_check_time: None,
             compact_hash_check: None,
             max_learners: DEFAULT_MAX_LEARNERS,
+            strict_reconfig_check: true,
+            client_cert_auth: false,
+            access: Access::default(),
             min_free_bytes: None,
             reserve: Reserve::default(),
             faults: Faults::default(),
@@ -207,7 +218,7 @@ impl Config {
             listen_also: self.listen_peer_also.clone(),
             faults: self.faults.clone(),
             world: self.world.clone(),
-            ..consensus::Config::new(self.id(), &self.name, dir, self.listen_peer)
+            ..consensus::Config::new(self.id(), &self.name, dir, self.listen_peer.clone())
         }
     }
 }
@@ -218,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_shortest_lease_is_etcds() {
-        let address = ([127, 0, 0, 1], 0).into();
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let mut config = Config::new("m", PathBuf::new(), address);
         assert_eq!(config.min_ttl(), 2);
         for (millis, least) in [(300, 1), (1000, 2), (5000, 8)] {

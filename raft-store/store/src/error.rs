@@ -67,6 +67,9 @@ pub enum Error {
     /// The change would leave the cluster without a majority.
     #[error("etcdserver: re-configuration failed due to not enough started members")]
     NotEnoughStarted,
+    /// The change might leave the cluster without a majority: some members are not connected, or not for long.
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
     /// Only learners are promoted.
     #[error("etcdserver: can only promote a learner member")]
     MemberNotLearner,
@@ -154,6 +157,7 @@ impl Error {
             | Self::BadTransferee => Code::FailedPrecondition,
             Self::Corrupt => Code::DataLoss,
             Self::NoLeader
+            | Self::Unhealthy
             | Self::LeaderChanged
             | Self::Stopped
             | Self::Timeout

@@ -26,11 +26,9 @@ pub(crate) async fn answer<B>(handle: &Handle, request: &Request<B>) -> Response
                 "{{\"etcdserver\":\"{VERSION}\",\"etcdcluster\":\"{cluster}\",\
                  \"storage\":\"{cluster}\"}}"
             );
-            let mut response = text(StatusCode::OK, version);
-            let kind = http::HeaderValue::from_static("application/json");
-            response.headers_mut().insert(CONTENT_TYPE, kind);
-            response
+            json(version)
         }
+        "/debug/vars" => json(metrics::vars::text(&handle.inner)),
         "/metrics" => {
             let mut response = text(StatusCode::OK, metrics::text(&handle.inner));
             let kind = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -46,6 +44,25 @@ pub(crate) async fn answer<B>(handle: &Handle, request: &Request<B>) -> Response
             }
         }
     }
+}
+
+fn json(body: String) -> Response<Body> {
+    let mut response = text(StatusCode::OK, body);
+    let kind = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// Asked under a name that is not this member's.
+pub(crate) fn misdirected(host: &str) -> Response<Body> {
+    let advice = "ask with https, or name the host in --host-whitelist";
+    text(StatusCode::MISDIRECTED_REQUEST, format!("host {host:?} is not served here: {advice}\n"))
+}
+
+/// Asked in JSON with a certificate that names a user. The text is etcd's.
+pub(crate) fn refused_name() -> Response<Body> {
+    let name = "CommonName of client sending a request against gateway";
+    text(StatusCode::BAD_REQUEST, format!("{name} will be ignored and not used as expected\n"))
 }
 
 /// Nothing is there.
@@ -145,9 +162,7 @@ async fn check(handle: &Handle, name: &str) -> Result<(), String> {
     match name {
         "serializable_read" => read(handle, true).await,
         "linearizable_read" => read(handle, false).await,
-        "non_learner" if handle.consensus().role() == consensus::Role::Learner => {
-            Err("not supported for learner".to_owned())
-        }
+        "non_learner" if handle.inner.is_learner() => Err("not supported for learner".to_owned()),
         "data_corruption" => {
             let alarms = handle.inner.state().load().alarms.read().list(AlarmType::Corrupt);
             match alarms.first() {

@@ -17,6 +17,7 @@
 //!
 //! It knows no Kubernetes.
 
+mod access;
 mod apply;
 mod auth;
 mod auto_compaction;
@@ -39,6 +40,7 @@ mod metrics;
 mod node;
 mod propose;
 mod quota;
+mod reconfig;
 mod request;
 mod room;
 mod serve;
@@ -46,6 +48,7 @@ pub mod snapshot;
 mod state;
 mod watch;
 
+pub use access::Access;
 pub use auth::AuthError;
 pub use auto_compaction::AutoCompaction;
 pub use config::{
@@ -58,7 +61,7 @@ pub use dump::dump_log;
 pub use error::Error;
 pub use handle::Handle;
 pub use node::{start, start_on};
-pub use serve::{Address, Listen, Serves, Serving, serve, serve_on};
+pub use serve::{Address, Listen, Serves, Serving, bind, serve, serve_on};
 pub use watch::{WatchBatch, WatchEvent, WatchSpec, Watcher};
 
 /// The etcd version whose API this is, as clients parse it.

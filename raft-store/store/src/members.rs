@@ -7,7 +7,7 @@ use proto::{
     membershippb::{Attributes, ClusterMemberAttrSetRequest},
 };
 
-use crate::{Error, metrics, node::Inner};
+use crate::{Error, metrics, node::Inner, reconfig::Reconfig};
 
 /// Pause before a member says again who it is.
 const RETRY: Duration = Duration::from_millis(200);
@@ -32,11 +32,20 @@ impl Inner {
         members
     }
 
+    /// Whether this member only listens, and shall until it is promoted. One that gets its vote by itself answers as a
+    /// voter does.
+    pub(crate) fn is_learner(&self) -> bool {
+        let here = self.consensus.id();
+        self.consensus.role() == consensus::Role::Learner
+            && !self.consensus.status().members.iter().any(|one| one.id == here && !one.learner)
+    }
+
     pub(crate) async fn member_add(
         &self,
         urls: Vec<String>,
         learner: bool,
     ) -> Result<Member, Error> {
+        self.check_reconfig(Reconfig::Add { learner })?;
         let learners = || self.members().iter().filter(|member| member.is_learner).count();
         if learner && learners() >= self.config.max_learners {
             return Err(Error::TooManyLearners);
@@ -50,14 +59,13 @@ impl Inner {
     }
 
     pub(crate) async fn member_remove(&self, id: u64) -> Result<(), Error> {
-        if !can_spare(&self.members(), id) {
-            return Err(Error::NotEnoughStarted);
-        }
+        self.check_reconfig(Reconfig::Remove(id))?;
         self.consensus.remove(id).await?;
         self.wait_read().await
     }
 
     pub(crate) async fn member_promote(&self, id: u64) -> Result<(), Error> {
+        self.check_reconfig(Reconfig::Promote)?;
         self.consensus.promote(id).await?;
         metrics::count_one(&self.metrics.promoted);
         self.wait_read().await
@@ -104,20 +112,13 @@ impl Inner {
     }
 }
 
-/// Whether, without a voter, those that have started are still a majority. etcd counts a member
-/// as started once it has said its name.
-fn can_spare(members: &[Member], id: u64) -> bool {
-    let is_voter = members.iter().any(|member| member.id == id && !member.is_learner);
-    let others = members.iter().filter(|member| member.id != id && !member.is_learner);
-    let (all, started) = others.fold((0, 0), |(all, started), member| {
-        (all + 1, started + usize::from(!member.name.is_empty()))
-    });
-    !is_voter || started > all / 2
-}
-
 /// Refuses what are no URLs of a member.
 pub(crate) fn check_urls(urls: &[String]) -> Result<(), Error> {
     let is_url = |url: &String| {
+        let path = url.strip_prefix("unix://").or_else(|| url.strip_prefix("unixs://"));
+        if path.is_some_and(|path| !path.is_empty()) {
+            return true;
+        }
         let uri = url.parse::<http::Uri>().ok();
         uri.is_some_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https")) && uri.port().is_some()

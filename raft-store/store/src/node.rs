@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use consensus::Role;
 use proto::etcdserverpb::ResponseHeader;
-use stdx::Shutdown;
+use stdx::{Shutdown, serve::Listener};
 use tokio::sync::watch;
 
 use crate::{
@@ -36,8 +36,10 @@ pub(crate) struct Inner {
 /// Starts a member on its configured peer address. Returns as soon as it runs, which is before
 /// it has found a leader.
 pub async fn start(config: Config, shutdown: Shutdown) -> Result<Handle, Error> {
-    let listener = consensus::listen(config.listen_peer).await?;
-    start_on(listener, config, shutdown).await
+    match consensus::listen(&config.listen_peer).await? {
+        Listener::Tcp(listener) => start_on(listener, config, shutdown).await,
+        Listener::Unix(listener) => start_on(listener, config, shutdown).await,
+    }
 }
 
 /// Starts a member on a peer socket that is already listening.

@@ -1,38 +1,27 @@
 //! The client ports: gRPC and plain HTTP on one, with TLS or without.
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    os::unix::fs::FileTypeExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
 use futures::FutureExt;
-use http::{HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
+use http::{Method, Request, Response, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use stdx::{
     Shutdown,
-    serve::{Body, PeerInfo},
+    serve::{Body, Listener, PeerInfo, Security},
     tls::{Limits, ServerTls},
 };
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
+
+pub use stdx::serve::Address;
 
 use crate::{
-    Error, Handle, gateway,
+    Error, Handle,
+    auth::common_name,
+    gateway,
     grpc::{self, Routes},
     http as plain,
 };
-
-/// An address to listen on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// Of a network.
-    Tcp(SocketAddr),
-    /// Of the file system. What is left there of an earlier run is removed.
-    Unix(PathBuf),
-}
 
 /// What is served at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,32 +67,35 @@ impl From<&crate::Config> for Serving {
 
 /// Serves clients at all places until shutdown.
 pub async fn serve(serving: Serving, handle: Handle, shutdown: Shutdown) -> Result<(), Error> {
+    bind(serving, handle, shutdown).await?.await;
+    Ok(())
+}
+
+/// Begins to listen at all places; what it gives serves clients there until shutdown.
+pub async fn bind(
+    serving: Serving,
+    handle: Handle,
+    shutdown: Shutdown,
+) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
     let tls = load(serving.tls, &serving.limits)?;
     let routes = grpc::routes(&handle)?;
     let mut running = Vec::with_capacity(serving.listen.len());
-    for Listen { address, secure, serves } in serving.listen {
-        let tls = match (secure, &tls) {
-            (false, _) => None,
-            (true, Some(tls)) => Some(tls.clone()),
-            (true, None) => return Err(Error::Start("TLS without a certificate".to_owned())),
+    for (Listen { address, serves, .. }, speaks) in places(&serving.listen) {
+        let security = match (speaks, &tls) {
+            (Speaks::Plain, _) => Security::Plain,
+            (Speaks::Tls, Some(tls)) => Security::Tls(tls.clone()),
+            (Speaks::Either, Some(tls)) => Security::Either(tls.clone()),
+            (_, None) => return Err(Error::Start("TLS without a certificate".to_owned())),
         };
         let site = Site { handle: handle.clone(), routes: routes.clone(), serves };
         let shutdown = shutdown.clone();
-        match address {
-            Address::Tcp(address) => {
-                let listener = TcpListener::bind(address).await;
-                let listener = listener.map_err(|error| cannot(&address.to_string(), &error))?;
-                running.push(site.run(listener, tls, shutdown).boxed());
-            }
-            Address::Unix(path) => {
-                let listener = listen_at(&path)
-                    .map_err(|error| cannot(&path.display().to_string(), &error))?;
-                running.push(site.run(listener, tls, shutdown).boxed());
-            }
-        }
+        let listener = address.bind().await;
+        running.push(match listener.map_err(|error| cannot(&address, &error))? {
+            Listener::Tcp(listener) => site.run(listener, security, shutdown).boxed(),
+            Listener::Unix(listener) => site.run(listener, security, shutdown).boxed(),
+        });
     }
-    futures::future::join_all(running).await;
-    Ok(())
+    Ok(futures::future::join_all(running).map(drop))
 }
 
 /// Serves clients on sockets that are already listening, until shutdown.
@@ -123,7 +115,35 @@ pub async fn serve_on(
     Ok(())
 }
 
-fn cannot(place: &str, error: &io::Error) -> Error {
+/// What a place speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Plain,
+    Tls,
+    Either,
+}
+
+/// Where to listen, each address once: one that is named with TLS and without it speaks both.
+fn places(listen: &[Listen]) -> Vec<(Listen, Speaks)> {
+    let mut places: Vec<(Listen, Speaks)> = Vec::with_capacity(listen.len());
+    for one in listen {
+        let speaks = if one.secure { Speaks::Tls } else { Speaks::Plain };
+        match places.iter_mut().find(|(known, _)| known.address == one.address) {
+            Some((known, known_speaks)) => {
+                if known.serves != one.serves {
+                    known.serves = Serves::All;
+                }
+                if *known_speaks != speaks {
+                    *known_speaks = Speaks::Either;
+                }
+            }
+            None => places.push((one.clone(), speaks)),
+        }
+    }
+    places
+}
+
+fn cannot(place: &Address, error: &io::Error) -> Error {
     Error::Start(format!("listening for clients on {place}: {error}"))
 }
 
@@ -134,15 +154,6 @@ fn load(
     let tls =
         tls.map(|files| ServerTls { alpn: vec!["h2", "http/1.1"], ..files }.load_limited(limits));
     tls.transpose().map_err(|error| Error::Start(stdx::chain(&error)))
-}
-
-/// Listens on a socket of the file system, in place of one that an earlier run has left.
-fn listen_at(path: &Path) -> io::Result<UnixListener> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if is_socket {
-        fs::remove_file(path)?;
-    }
-    UnixListener::bind(path)
 }
 
 /// One place to listen.
@@ -157,11 +168,11 @@ impl Site {
     async fn run<L: stdx::serve::Accept>(
         self,
         listener: L,
-        tls: Option<Arc<rustls::ServerConfig>>,
+        security: impl Into<Security>,
         shutdown: Shutdown,
     ) {
         let service = move |peer, request| self.clone().answer(peer, request);
-        stdx::serve::listen(listener, tls, shutdown, service).await;
+        stdx::serve::listen("client", listener, security, shutdown, service).await;
     }
 
     async fn answer(self, peer: PeerInfo, request: Request<Incoming>) -> Response<Body> {
@@ -192,7 +203,27 @@ impl Site {
         }
     }
 
+    /// Whether somebody asks in JSON with a certificate that names a user: JSON does not know it, as in etcd.
+    fn ignores_name(&self, head: &http::request::Parts, peer: &PeerInfo) -> bool {
+        let inner = &self.handle.inner;
+        inner.config.client_cert_auth
+            && head.uri.path().starts_with(gateway::PREFIX)
+            && inner.state().load().auth.read().is_enabled()
+            && common_name(&peer.certs).is_some_and(|name| !name.is_empty())
+    }
+
     async fn plain(self, peer: PeerInfo, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let access = &self.handle.inner.config.access;
+        if let Some(host) = access.unknown_host(&head).filter(|_| !peer.is_secure) {
+            tracing::warn!(host, "asked under a name that is not known");
+            return plain::misdirected(&host);
+        }
+        if self.ignores_name(&head, &peer) {
+            return plain::refused_name();
+        }
+        let (asked, handle) = (head.headers.clone(), self.handle.clone());
+        let request = Request::from_parts(head, body);
         let mut response = if request.method() == Method::OPTIONS {
             Response::new(stdx::serve::empty())
         } else if request.uri().path().starts_with(gateway::PREFIX) {
@@ -201,10 +232,7 @@ impl Site {
         } else {
             plain::answer(&self.handle, &request).await
         };
-        // Pages of any origin may ask, as etcd's default has it.
-        for (name, value) in CORS {
-            response.headers_mut().insert(*name, HeaderValue::from_static(value));
-        }
+        handle.inner.config.access.mark(&asked, response.headers_mut());
         response
     }
 }
@@ -217,8 +245,25 @@ fn is_about_health(path: &str) -> bool {
 /// Most bytes of a request in JSON, beside those of the largest request in base64.
 const JSON_OVERHEAD: usize = 1 << 20;
 
-const CORS: &[(&str, &str)] = &[
-    ("access-control-allow-headers", "accept, content-type, authorization"),
-    ("access-control-allow-methods", "POST, GET, OPTIONS, PUT, DELETE"),
-    ("access-control-allow-origin", "*"),
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_listened_on_once() {
+        let listen = |port: u16, secure, serves| Listen {
+            address: Address::Tcp(([127, 0, 0, 1], port).into()),
+            secure,
+            serves,
+        };
+        let given = [
+            listen(1, true, Serves::Grpc),
+            listen(2, false, Serves::Metrics),
+            listen(1, false, Serves::Http),
+            listen(2, false, Serves::Metrics),
+        ];
+        let places = places(&given);
+        let found: Vec<_> = places.iter().map(|(place, speaks)| (place.serves, *speaks)).collect();
+        assert_eq!(found, [(Serves::All, Speaks::Either), (Serves::Metrics, Speaks::Plain)]);
+    }
+}

@@ -3,8 +3,8 @@
 use super::*;
 use crate::pki::{Authority, CertSpec, Issued};
 use rcgen::{
-    CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,7 +62,7 @@ impl Files {
     async fn lets_in(&self, limits: &Limits, client: &Issued) -> bool {
         let acceptor = TlsAcceptor::from(self.server().load_limited(limits).unwrap());
         let identity = Some((client.cert_pem.as_bytes(), client.key_pem.as_bytes()));
-        let client = client_from_pem(self.authority.cert_pem().as_bytes(), identity, &["h2"]);
+        let client = client_from_pem(&read(&self.dir.join("ca.crt")).unwrap(), identity, &["h2"]);
         let connector = TlsConnector::from(client.unwrap());
         let (near, far) = tokio::io::duplex(1 << 16);
         let accepting = tokio::spawn(async move {
@@ -110,6 +110,32 @@ async fn a_revoked_certificate_is_let_in_no_more() {
     assert!(files.lets_in(&limits, &good).await);
 }
 
+/// An authority that shows itself, as `openssl req -x509` makes it.
+fn lone(name: &str) -> Issued {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let cert = params.self_signed(&key).unwrap();
+    Issued { cert_pem: cert.pem(), key_pem: key.serialize_pem() }
+}
+
+#[tokio::test]
+async fn an_authority_that_is_trusted_may_show_itself() {
+    let files = Files::new(Authority::create("test").unwrap());
+    let shown_by = |server: &Issued| {
+        files.write("server.crt", &server.cert_pem);
+        files.write("server.key", &server.key_pem);
+        files.write("ca.crt", &server.cert_pem);
+    };
+    let own = lone("localhost");
+    shown_by(&own);
+    assert!(files.lets_in(&Limits::default(), &own).await);
+    assert!(!files.lets_in(&Limits::default(), &lone("localhost")).await, "another is not trusted");
+    let elsewhere = lone("elsewhere");
+    shown_by(&elsewhere);
+    assert!(!files.lets_in(&Limits::default(), &elsewhere).await, "the name does not fit");
+}
+
 #[tokio::test]
 async fn versions_and_cipher_suites_can_be_narrowed() {
     let files = Files::new(Authority::create("test").unwrap());
@@ -124,12 +150,34 @@ async fn versions_and_cipher_suites_can_be_narrowed() {
             newest: Version::Tls12,
             ..Limits::default()
         },
+        Limits {
+            cipher_suites: suites(&["TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305"]),
+            newest: Version::Tls12,
+            ..Limits::default()
+        },
     ] {
         assert!(files.lets_in(&limits, &client).await, "{limits:?}");
     }
     let weak = Limits { cipher_suites: suites(&["TLS_RSA_WITH_RC4_128_SHA"]), ..Limits::default() };
     let refused = files.server().load_limited(&weak).map(|_| ()).unwrap_err();
     assert_eq!(refused.to_string(), "there is no cipher suite \"TLS_RSA_WITH_RC4_128_SHA\"");
+}
+
+#[tokio::test]
+async fn only_those_with_a_name_that_is_wanted_are_let_in() {
+    let files = Files::new(Authority::create("test").unwrap());
+    let allowed = |common_names: &[&str], hosts: &[&str]| {
+        let all = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let allowed = Allowed { common_names: all(common_names), hosts: all(hosts) };
+        Limits { allowed, ..Limits::default() }
+    };
+    let client = files.issue("m1");
+    for limits in [allowed(&["m0", "m1"], &[]), allowed(&[], &["elsewhere", "localhost"])] {
+        assert!(files.lets_in(&limits, &client).await, "{limits:?}");
+    }
+    for limits in [allowed(&["m0"], &[]), allowed(&[], &["elsewhere"]), allowed(&["m"], &[])] {
+        assert!(!files.lets_in(&limits, &client).await, "{limits:?}");
+    }
 }
 
 #[tokio::test]

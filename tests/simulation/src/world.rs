@@ -133,13 +133,14 @@ impl World {
         let url = |at: usize| vec![format!("http://m{at}:{}", port(at))];
         let name = |at: usize| format!("m{at}");
         let disk = Disk::new(at, self.seed ^ (at as u64 + 1) << 40, self.recorder.clone());
-        let listen = ([127, 0, 0, 1], port(at)).into();
+        let listen = std::net::SocketAddr::from(([127, 0, 0, 1], port(at)));
         let known = if state == Initial::New { MEMBERS } else { at + 1 };
         let config = store::Config {
             peer_urls: url(at),
             initial: (0..known).map(|at| (name(at), url(at))).collect(),
             state,
             keep_entries: self.schedule.keep_entries,
+            strict_reconfig_check: false,
             ring_bytes: 16 << 10,
             cache_bytes: 64 << 10,
             world: Surroundings {

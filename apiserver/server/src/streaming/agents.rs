@@ -98,6 +98,7 @@ fn client_tls(server: &Server) -> ClientTls {
         cert: server.config.agent_client_cert.clone(),
         key: server.config.agent_client_key.clone(),
         alpn: vec!["http/1.1"],
+        ..ClientTls::default()
     }
 }
 

@@ -74,7 +74,7 @@ pub async fn serve(
     shutdown: Shutdown,
 ) {
     let server = Server { pods, runtime };
-    stdx::serve::listen(listener, Some(tls), shutdown, move |peer, request| {
+    stdx::serve::listen("agent", listener, Some(tls), shutdown, move |peer, request| {
         let server = server.clone();
         async move {
             if !may_ask(&peer) {

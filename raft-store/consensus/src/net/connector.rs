@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::pki_types::ServerName;
 use tokio::{
-    net::{TcpStream, lookup_host},
+    net::{TcpStream, UnixStream, lookup_host},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -48,12 +48,21 @@ impl Connector {
     }
 
     async fn connect_to(&self, url: &str) -> io::Result<Box<dyn Io>> {
+        if let Some(path) = path(url) {
+            let stream = within(UnixStream::connect(path)).await?;
+            return self.secure(stream, "localhost".to_owned()).await;
+        }
         let (host, port) = host_port(url)?;
         if let Some(network) = &self.network {
             return within(network.connect(&host, port)).await;
         }
         let stream = within(TcpStream::connect((host.as_str(), port))).await?;
         stream.set_nodelay(true)?;
+        self.secure(stream, host).await
+    }
+
+    /// Speaks TLS where members do.
+    async fn secure<S: Io + 'static>(&self, stream: S, host: String) -> io::Result<Box<dyn Io>> {
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let name = ServerName::try_from(host).map_err(io::Error::other)?;
         let stream = within(TlsConnector::from(tls.clone()).connect(name, stream)).await?;
@@ -66,6 +75,9 @@ impl Connector {
         for url in &self.urls {
             if let Some(network) = &self.network {
                 return simulated_presence(network.as_ref(), url).await;
+            }
+            if let Some(path) = path(url) {
+                return at_path(path).await;
             }
             let Ok(addresses) = resolve(url).await else { return Presence::Unknown };
             for address in addresses {
@@ -80,6 +92,22 @@ impl Connector {
         }
         found
     }
+}
+
+/// What is at a place of the file system: a socket that nobody listens on refuses, one that is gone is not there.
+async fn at_path(path: &str) -> Presence {
+    match within(UnixStream::connect(path)).await {
+        Ok(_) => Presence::Listening,
+        Err(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Presence::Refused,
+            _ => Presence::Unknown,
+        },
+    }
+}
+
+/// The place in the file system that a peer URL names.
+fn path(url: &str) -> Option<&str> {
+    url.strip_prefix("unix://").or_else(|| url.strip_prefix("unixs://"))
 }
 
 /// What is at the first address, on a simulation's network.

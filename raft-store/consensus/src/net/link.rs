@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -15,6 +15,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use proto::peer as pb;
+use tokio::time::Instant;
 use tonic::{
     metadata::{MetadataMap, MetadataValue},
     transport::{Channel, Endpoint},
@@ -48,6 +49,10 @@ pub(crate) struct Identity {
 impl Identity {
     pub(crate) fn new(id: u64, cluster: u64) -> Self {
         Self { id, cluster: AtomicU64::new(cluster) }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// The cluster's id; 0 while not known.
@@ -118,8 +123,10 @@ impl Links {
         let mut links = self.links.lock();
         match links.get(&id) {
             Some(link) if link.connector.urls == urls => link.clone(),
-            _ => {
-                let link = Arc::new(self.open(id, urls));
+            old => {
+                // The stream that stands on the old addresses stands until it breaks.
+                let up = old.map(|old| old.up.clone()).unwrap_or_default();
+                let link = Arc::new(self.open(id, urls, up));
                 links.insert(id, link.clone());
                 link
             }
@@ -136,7 +143,7 @@ impl Links {
         self.links.lock().remove(&id);
     }
 
-    fn open(&self, id: u64, urls: &[String]) -> Link {
+    fn open(&self, id: u64, urls: &[String], up: Up) -> Link {
         let connector =
             Connector { urls: urls.to_vec(), tls: self.tls.clone(), network: self.network.clone() };
         Link {
@@ -146,10 +153,13 @@ impl Links {
             control: channel(&connector),
             snapshot: channel(&connector),
             connector,
-            up: AtomicBool::new(false),
+            up,
         }
     }
 }
+
+/// Since when a stream stands.
+type Up = Arc<Mutex<Option<Instant>>>;
 
 /// The connections to one member.
 pub(crate) struct Link {
@@ -159,8 +169,8 @@ pub(crate) struct Link {
     append: Channel,
     control: Channel,
     snapshot: Channel,
-    /// Whether the standing stream to it is open.
-    up: AtomicBool,
+    /// Since when the standing stream to it is open.
+    up: Up,
 }
 
 impl Link {
@@ -199,15 +209,21 @@ impl Link {
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.up.load(Ordering::Acquire)
+        self.up_since().is_some()
+    }
+
+    /// Since when there has been a connection without a break; none when there is none.
+    pub(crate) fn up_since(&self) -> Option<Instant> {
+        *self.up.lock()
     }
 
     pub(crate) fn set_up(&self, up: bool) {
-        self.up.store(up, Ordering::Release);
+        *self.up.lock() = up.then(Instant::now);
     }
 }
 
-fn channel(connector: &Connector) -> Channel {
+/// A connection that is opened when it is first used.
+pub(crate) fn channel(connector: &Connector) -> Channel {
     let connector = connector.clone();
     let open = tower::service_fn(move |_: http::Uri| {
         let connector = connector.clone();

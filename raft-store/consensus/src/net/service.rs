@@ -34,7 +34,7 @@ pub(crate) async fn listen<L: Accept>(
     let service = PeerServer::new(Service { inner, stop: stop.clone() })
         .max_decoding_message_size(MESSAGE)
         .max_encoding_message_size(MESSAGE);
-    stdx::serve::listen(listener, tls, stop, move |_: PeerInfo, request| {
+    stdx::serve::listen("peer", listener, tls, stop, move |_: PeerInfo, request| {
         let service = service.clone();
         async move {
             let response = match service.oneshot(request).await {
@@ -218,6 +218,13 @@ impl pb::peer_server::Peer for Service {
         let have = partial.as_ref().filter(|partial| partial.id == id && id != 0);
         let (files, offset) = have.map_or((0, 0), |partial| partial.receiver.position());
         Ok(Response::new(pb::SnapshotProgressResponse { files, offset }))
+    }
+
+    async fn membership(
+        &self,
+        _: Request<pb::MembershipRequest>,
+    ) -> Result<Response<pb::MembershipResponse>, Status> {
+        Ok(Response::new(self.inner.membership_response()))
     }
 
     async fn forward(

@@ -217,15 +217,16 @@ impl Cluster {
     pub(super) async fn start_member(&mut self, at: usize, state: Initial) {
         let initial: Vec<Member> = self.nodes.iter().map(|node| node.member.clone()).collect();
         let node = &mut self.nodes[at];
-        let listen = (Ipv4Addr::LOCALHOST, node.port).into();
+        let listen = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, node.port));
         let config = Config {
             peer_urls: node.member.peer_urls.clone(),
             initial,
             state,
             tls: Some(PeerTls {
-                ca: node.dir.join("ca.crt"),
+                ca: Some(node.dir.join("ca.crt")),
                 cert: node.dir.join("peer.crt"),
                 key: node.dir.join("peer.key"),
+                ..PeerTls::default()
             }),
             cluster_token: "test".to_owned(),
             keep_entries: self.keep_entries,

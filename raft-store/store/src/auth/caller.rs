@@ -134,7 +134,7 @@ impl Inner {
 }
 
 /// The name in the first certificate; its last one, as Go reads it. None when it is unreadable.
-fn common_name(certs: &[CertificateDer<'static>]) -> Option<String> {
+pub(crate) fn common_name(certs: &[CertificateDer<'static>]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certs.first()?).ok()?;
     let last = certificate.subject().iter_common_name().last();
     Some(last.and_then(|name| name.as_str().ok()).unwrap_or_default().to_owned())

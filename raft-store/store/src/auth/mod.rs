@@ -32,7 +32,7 @@ mod tokens;
 mod tests;
 
 pub(crate) use apply::{apply, needs_admin};
-pub(crate) use caller::Caller;
+pub(crate) use caller::{Caller, common_name};
 pub(crate) use check::{Access, check_entry, check_txn};
 pub use error::AuthError;
 pub(crate) use identity::Identity;

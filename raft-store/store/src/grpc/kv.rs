@@ -1,7 +1,6 @@
 //! Keys and values.
 
-use futures::{StreamExt, stream::BoxStream};
-use prost::Message as _;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
     PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
@@ -9,13 +8,8 @@ use proto::etcdserverpb::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Service;
-use crate::{Error, Handle, request, room::Room, state::view};
-
-/// Keys in the first message of a streamed range.
-const FIRST_KEYS: i64 = 10;
-/// Bytes that a message of a streamed range aims at.
-const CHUNK: usize = 3 << 19;
+use super::{Service, pages};
+use crate::{request, room::Room, state::view};
 
 #[tonic::async_trait]
 impl Kv for Service {
@@ -52,16 +46,12 @@ impl Kv for Service {
         if view::filters(&request) {
             return Err(Status::unimplemented("RangeStream does not support revision filters"));
         }
-        let pages = futures::stream::try_unfold(Some(Pages::new(request)), move |pages| {
-            let handle = handle.clone();
-            async move {
-                let Some(mut pages) = pages else { return Ok(None) };
-                let (page, is_last) = pages.next(&handle).await?;
-                let message = RangeStreamResponse { range_response: Some(page) };
-                Ok(Some((message, (!is_last).then_some(pages))))
-            }
-        });
-        Ok(Response::new(pages.boxed()))
+        let answers = match request.sort_target() {
+            SortTarget::Key => pages::of_keys(handle, request).boxed(),
+            _ => pages::of_all(&handle, &request).await?.boxed(),
+        };
+        let messages = answers.map_ok(|page| RangeStreamResponse { range_response: Some(page) });
+        Ok(Response::new(messages.boxed()))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
@@ -107,71 +97,4 @@ fn held<T>(message: T, room: Room) -> Response<T> {
         response.extensions_mut().insert(held);
     }
     response
-}
-
-/// A range in pages, all of one revision.
-struct Pages {
-    request: RangeRequest,
-    /// The limit of the whole; 0 is none.
-    limit: i64,
-    /// Keys of the next page.
-    keys: i64,
-    sent: i64,
-}
-
-impl Pages {
-    fn new(mut request: RangeRequest) -> Self {
-        request.set_sort_target(SortTarget::Key);
-        Self { limit: request.limit, request, keys: FIRST_KEYS, sent: 0 }
-    }
-
-    /// As many keys as aimed at, or fewer when their values are larger than those before.
-    async fn read(&mut self, handle: &Handle, left: i64) -> Result<(RangeResponse, Room), Error> {
-        loop {
-            self.request.limit = self.keys.min(left);
-            // Counting visits all keys that are left: only for what may be the last page.
-            let counts = self.request.count_only || self.keys >= left;
-            let room = if self.keys > 1 { Room::page(2 * CHUNK) } else { Room::endless() };
-            match handle.page(&self.request, counts, room).await {
-                Err(Error::TooManyRequests) if self.keys > 1 => self.keys /= 2,
-                page => return page,
-            }
-        }
-    }
-
-    /// The next page, and whether it is the last, which alone says how many keys there are.
-    async fn next(&mut self, handle: &Handle) -> Result<(RangeResponse, bool), Error> {
-        let left = if self.limit > 0 { self.limit - self.sent } else { i64::MAX };
-        let (mut page, room) = self.read(handle, left).await?;
-        let revision = page.header.as_ref().map_or(0, |header| header.revision);
-        if self.request.revision == 0 {
-            // The first page has waited for what was committed before; the rest only follow it.
-            self.request.revision = revision;
-            self.request.serializable = true;
-        }
-        let count = i64::try_from(page.kvs.len()).unwrap_or(i64::MAX);
-        let is_last = self.request.count_only || !page.more || count >= left;
-        if is_last {
-            page.count += self.sent;
-            page.more &= !self.request.count_only;
-            return Ok((page, true));
-        }
-        self.sent += count;
-        if let Some(last) = page.kvs.last() {
-            let mut next = last.key.to_vec();
-            next.push(0);
-            self.request.key = next.into();
-        }
-        let bytes = page.encoded_len();
-        // Twice as many must have room, or each page would be read twice.
-        if bytes < CHUNK / 2 && room.bytes() <= CHUNK {
-            self.keys = self.keys.saturating_mul(2);
-        } else if bytes > CHUNK {
-            self.keys = (self.keys / 2).max(1);
-        }
-        page.header = None;
-        page.more = false;
-        page.count = 0;
-        Ok((page, false))
-    }
 }

@@ -73,7 +73,7 @@ impl Maintenance for Service {
             raft_applied_index: status.applied,
             errors: self.errors(),
             db_size_in_use: size.in_use.load(Ordering::Relaxed),
-            is_learner: status.role == consensus::Role::Learner,
+            is_learner: self.handle.inner.is_learner(),
             storage_version: STORAGE_VERSION.to_owned(),
             db_size_quota: self.handle.inner.config.quota().unwrap_or(0),
             downgrade_info: Some(DowngradeInfo::default()),

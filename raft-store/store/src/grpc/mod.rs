@@ -8,6 +8,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod pages;
 mod queue;
 mod reflection;
 mod session;
@@ -24,7 +25,7 @@ use proto::{
     v3electionpb::election_server::ElectionServer,
     v3lockpb::lock_server::LockServer,
 };
-use stdx::{serve::PeerInfo, tls::ClientAuth};
+use stdx::serve::PeerInfo;
 use tonic::{Request, body::Body, server::NamedService};
 use tower::{Service as _, ServiceExt};
 
@@ -99,9 +100,8 @@ impl Service {
             let text = String::from_utf8_lossy(value.as_bytes());
             text.strip_prefix(BEARER).unwrap_or(&text).into()
         });
-        let tls = self.handle.inner.config.client_tls.as_ref();
-        let names_users = tls.is_some_and(|tls| tls.client_auth == ClientAuth::Required)
-            && metadata.get(GATEWAY_FIELD).is_none();
+        let names_users =
+            self.handle.inner.config.client_cert_auth && metadata.get(GATEWAY_FIELD).is_none();
         let peer = request.extensions().get::<PeerInfo>();
         let certs = peer.filter(|peer| names_users && !peer.certs.is_empty());
         let certs = certs.map(|peer| peer.certs.clone());
@@ -119,7 +119,7 @@ impl Service {
 
     /// Refuses what a learner does not serve.
     fn check_learner(&self) -> Result<(), Error> {
-        if self.handle.consensus().role() == consensus::Role::Learner {
+        if self.handle.inner.is_learner() {
             return Err(Error::NotSupportedForLearner);
         }
         Ok(())

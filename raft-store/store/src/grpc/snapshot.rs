@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use proto::etcdserverpb::{ResponseHeader, SnapshotResponse};
+use proto::etcdserverpb::SnapshotResponse;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -43,7 +43,6 @@ pub(super) async fn stream(handle: &Handle) -> Result<BoxStream<'static, Answer>
     let path = handle.inner.config.data_dir.join("store").join(name);
     let about = export::About { status: handle.status(), members: handle.inner.members() };
     let state = handle.inner.state().load();
-    let header = handle.header();
     let writing = tokio::task::spawn_blocking(move || {
         let file = Temporary(path);
         export::write(&state, &about, &file.0).map(|()| file)
@@ -55,7 +54,7 @@ pub(super) async fn stream(handle: &Handle) -> Result<BoxStream<'static, Answer>
     };
     let (out, answers) = mpsc::channel(READ_AHEAD);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = send(&file, &header, &out)
+        if let Err(error) = send(&file, &out)
             && out.blocking_send(Err(Status::internal(error.to_string()))).is_err()
         {
             tracing::trace!("the client has left first");
@@ -64,7 +63,7 @@ pub(super) async fn stream(handle: &Handle) -> Result<BoxStream<'static, Answer>
     Ok(ReceiverStream::new(answers).boxed())
 }
 
-fn send(file: &Temporary, header: &ResponseHeader, out: &mpsc::Sender<Answer>) -> io::Result<()> {
+fn send(file: &Temporary, out: &mpsc::Sender<Answer>) -> io::Result<()> {
     let mut reader = File::open(&file.0)?;
     let mut remaining_bytes = reader.metadata()?.len();
     let mut hash = Sha256::new();
@@ -79,23 +78,19 @@ fn send(file: &Temporary, header: &ResponseHeader, out: &mpsc::Sender<Answer>) -
         remaining_bytes -= read;
         blobs += 1;
         let blob = Bytes::from(blob);
-        if !answer(out, SnapshotResponse { remaining_bytes, blob, ..about(header) }) {
+        if !answer(out, SnapshotResponse { remaining_bytes, blob, ..about() }) {
             return Ok(());
         }
     }
     let blob = Bytes::copy_from_slice(&hash.finalize());
     tracing::debug!(blobs, "snapshot sent");
-    answer(out, SnapshotResponse { remaining_bytes: 0, blob, ..about(header) });
+    answer(out, SnapshotResponse { remaining_bytes: 0, blob, ..about() });
     Ok(())
 }
 
-fn about(header: &ResponseHeader) -> SnapshotResponse {
-    let header = Some(*header);
-    SnapshotResponse {
-        header,
-        version: export::STORAGE_VERSION.to_owned(),
-        ..SnapshotResponse::default()
-    }
+/// What all answers say: etcd's have no header, either.
+fn about() -> SnapshotResponse {
+    SnapshotResponse { version: export::STORAGE_VERSION.to_owned(), ..SnapshotResponse::default() }
 }
 
 fn answer(out: &mpsc::Sender<Answer>, response: SnapshotResponse) -> bool {

@@ -7,6 +7,7 @@ mod messages;
 #[cfg(test)]
 pub(crate) mod names;
 mod process;
+pub(crate) mod vars;
 
 use std::{
     fmt::Write,
@@ -152,7 +153,7 @@ fn server(inner: &Inner) -> Vec<Sample> {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let has_leader = is(inner.has_leader());
     let is_leader = is(status.role == consensus::Role::Leader);
-    let is_learner = is(status.role == consensus::Role::Learner);
+    let is_learner = is(inner.is_learner());
     let pending = process::count(inner.machine.pending.len());
     let changes = count(&inner.metrics.leader_changes);
     let failed = count(&inner.metrics.proposals_failed);

@@ -34,8 +34,9 @@ pub(super) fn samples() -> Vec<Sample> {
     let open = std::fs::read_dir("/proc/self/fd").ok().map(|files| count(files.count()));
     add("process_open_fds", "gauge", "Open file descriptors.", open);
     add("os_fd_used", "gauge", "Open file descriptors.", open);
-    add("process_max_fds", "gauge", "Most open file descriptors.", descriptor_limit());
-    add("os_fd_limit", "gauge", "Most open file descriptors.", descriptor_limit());
+    let limit = descriptor_limit().map(count);
+    add("process_max_fds", "gauge", "Most open file descriptors.", limit);
+    add("os_fd_limit", "gauge", "Most open file descriptors.", limit);
     samples
 }
 
@@ -49,7 +50,8 @@ fn boot_time() -> Option<f64> {
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
-fn descriptor_limit() -> Option<f64> {
+/// Most files that this process may have open.
+pub(super) fn descriptor_limit() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()

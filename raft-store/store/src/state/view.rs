@@ -1,7 +1,7 @@
 //! The state as one read sees it: at one revision, or, inside a transaction, as it is so far.
 
 use std::{
-    io,
+    cmp, io,
     ops::ControlFlow,
     sync::{Arc, atomic::Ordering},
 };
@@ -156,13 +156,19 @@ impl View<'_> {
     ) -> io::Result<RangeResponse> {
         let Gathered { mut items, count, failed, .. } = gathered;
         failed?;
-        let limit = usize::try_from(request.limit).unwrap_or(0);
         items.retain(|item| passes(request, item));
-        self.sort(&mut items, Order::of(request), room)?;
-        let more = limit > 0 && items.len() > limit;
-        if more {
-            items.truncate(limit);
+        let order = Order::of(request);
+        if let Order::By(SortTarget::Value, descends) = order {
+            let mut kvs = self.values(&items, room)?;
+            kvs.sort_by(|a, b| directed(a.value.cmp(&b.value), descends));
+            let more = cut(&mut kvs, request.limit);
+            if request.keys_only {
+                kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+            }
+            return Ok(RangeResponse { header: None, kvs, more, count });
         }
+        sort(&mut items, order);
+        let more = cut(&mut items, request.limit);
         let kvs = match request.keys_only {
             true => items.into_iter().map(bare).collect(),
             false => self.values(&items, room)?,
@@ -194,29 +200,37 @@ impl View<'_> {
         }
         Ok(kvs)
     }
+}
 
-    fn sort(&self, items: &mut [Item], order: Order, room: &mut Room) -> io::Result<()> {
-        let Order::By(target, descending) = order else { return Ok(()) };
-        match target {
-            SortTarget::Key => items.sort_by(|a, b| a.key.cmp(&b.key)),
-            SortTarget::Version => items.sort_by_key(|item| item.found.version.version),
-            SortTarget::Create => items.sort_by_key(|item| item.found.version.create),
-            SortTarget::Mod => items.sort_by_key(|item| item.found.version.rev.main),
-            SortTarget::Value => {
-                for item in items.iter_mut() {
-                    let kv = self.value(&item.found)?;
-                    room.take(kv.value.len())?;
-                    item.found.kv = Some(kv);
-                }
-                let value = |item: &Item| item.found.kv.as_ref().map(|kv| kv.value.clone());
-                items.sort_by_key(value);
-            }
-        }
-        if descending {
-            items.reverse();
-        }
-        Ok(())
+/// Puts what is found in order. What compares equal stays in the order of keys, downwards too.
+fn sort(items: &mut [Item], order: Order) {
+    let Order::By(target, descends) = order else { return };
+    items.sort_by(|a, b| {
+        let (one, other) = (&a.found.version, &b.found.version);
+        let upwards = match target {
+            SortTarget::Key => a.key.cmp(&b.key),
+            SortTarget::Version => one.version.cmp(&other.version),
+            SortTarget::Create => one.create.cmp(&other.create),
+            SortTarget::Mod => one.rev.main.cmp(&other.rev.main),
+            // These are put in order when their values are read.
+            SortTarget::Value => cmp::Ordering::Equal,
+        };
+        directed(upwards, descends)
+    });
+}
+
+fn directed(upwards: cmp::Ordering, descends: bool) -> cmp::Ordering {
+    if descends { upwards.reverse() } else { upwards }
+}
+
+/// Cuts an answer at its limit, and says whether there was more.
+fn cut<T>(found: &mut Vec<T>, limit: i64) -> bool {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    let more = limit > 0 && found.len() > limit;
+    if more {
+        found.truncate(limit);
     }
+    more
 }
 
 /// The order of an answer.

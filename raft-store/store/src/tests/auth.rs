@@ -441,7 +441,7 @@ async fn a_signed_token_is_believed_until_users_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_with_an_impossible_setting_does_not_start() {
     let dir = std::env::temp_dir().join(format!("trireme-auth-start-{}", std::process::id()));
-    let mut config = Config::new("m", dir, ([127, 0, 0, 1], 0).into());
+    let mut config = Config::new("m", dir, std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
     config.auth_token = "jwt,sign-method=RS256".to_owned();
     let error = crate::start(config, Shutdown::new()).await.err().unwrap();
     assert_eq!(error.to_string(), "auth: invalid auth options: missing key data");

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -51,7 +51,7 @@ impl Drop for Cluster {
 
 /// A port that nobody holds, outside the range that outgoing connections take theirs from: a member that is down
 /// keeps its port.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     loop {
         let at = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -61,6 +61,11 @@ fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// A member that may be changed as soon as it runs.
+fn fixture(name: &str, dir: PathBuf, listen: SocketAddr) -> Config {
+    Config { strict_reconfig_check: false, ..Config::new(name, dir, listen) }
 }
 
 impl Cluster {
@@ -87,7 +92,7 @@ impl Cluster {
             .map(|at| {
                 let name = format!("m{at}");
                 let listen = (Ipv4Addr::LOCALHOST, free_port()).into();
-                Config::new(&name, dir.join(&name), listen)
+                fixture(&name, dir.join(&name), listen)
             })
             .collect();
         let initial: Vec<_> =
@@ -138,7 +143,7 @@ impl Cluster {
         let at = self.nodes.len();
         let name = format!("m{at}");
         let listen = (Ipv4Addr::LOCALHOST, free_port()).into();
-        let mut config = Config::new(&name, self.dir.join(&name), listen);
+        let mut config = fixture(&name, self.dir.join(&name), listen);
         config.state = Initial::Existing;
         let others = self.nodes.iter().map(|n| (n.config.name.clone(), n.config.peer_urls.clone()));
         config.initial.extend(others);

@@ -224,8 +224,10 @@ async fn members_join_get_everything_and_leave() {
     let second = cluster.join().await;
     let third = cluster.join().await;
     let first = cluster.handle(0).clone();
-    wait_until("all vote", || first.status().members.iter().filter(|m| !m.learner).count() == 3)
-        .await;
+    for at in [second, third] {
+        let is_voter = || cluster.handle(at).status().role == crate::Role::Follower;
+        wait_until("it votes", is_voter).await;
+    }
     assert_eq!(keys(cluster.handle(third)).await, ["k"]);
     wait_until("all have names", || first.inner.members().iter().all(|m| !m.name.is_empty())).await;
     let id = cluster.handle(second).id();

@@ -1,12 +1,13 @@
 //! The etcd API over the network.
 
+use futures::TryStreamExt;
 use proto::{
     etcdserverpb::{
         LeaseGrantRequest, LeaseKeepAliveRequest, MemberListRequest, PutRequest, RangeRequest,
         SnapshotRequest, StatusRequest, WatchCancelRequest, WatchCreateRequest,
         WatchProgressRequest, WatchRequest, WatchResponse, cluster_client::ClusterClient,
         kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient,
-        watch_client::WatchClient, watch_request::RequestUnion,
+        range_request::SortTarget, watch_client::WatchClient, watch_request::RequestUnion,
     },
     mvccpb::event::EventType,
 };
@@ -101,6 +102,33 @@ async fn a_streamed_range_is_one_revision_in_many_messages() {
     let last = last.unwrap();
     assert_eq!((keys, last.more, last.count), (20, true, 25));
     assert_eq!(last.header.unwrap().revision, 26);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streamed_range_by_value_is_in_its_order_over_all_messages() {
+    let cluster = Cluster::start(1).await;
+    let (channel, _) = connect(&cluster).await;
+    let mut kv = KvClient::new(channel);
+    for at in 0..5 {
+        let value = vec![b'e' - at; 900_000].into();
+        let key = format!("k{at}").into();
+        kv.put(PutRequest { key, value, ..PutRequest::default() }).await.unwrap();
+    }
+    let request = RangeRequest {
+        key: "k".into(),
+        range_end: "l".into(),
+        sort_target: SortTarget::Value.into(),
+        ..RangeRequest::default()
+    };
+    let stream = kv.range_stream(request).await.unwrap().into_inner();
+    let pages: Vec<_> =
+        stream.map_ok(|page| page.range_response.unwrap()).try_collect().await.unwrap();
+    let keys: Vec<_> = pages.iter().flat_map(|page| &page.kvs).map(|kv| &kv.key[..]).collect();
+    assert_eq!(keys, [b"k4", b"k3", b"k2", b"k1", b"k0"]);
+    let counts: Vec<_> = pages.iter().map(|page| (page.header.is_some(), page.count)).collect();
+    assert!(counts.len() > 2, "{counts:?}");
+    assert_eq!(counts.iter().filter(|count| **count == (false, 0)).count(), counts.len() - 1);
+    assert_eq!(counts.last(), Some(&(true, 5)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

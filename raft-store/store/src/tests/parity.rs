@@ -114,7 +114,7 @@ async fn members_find_each_other_at_any_of_several_addresses() {
     let urls = |at: usize| vec![format!("http://{}", also[at])];
     let cluster = Cluster::with(3, |config| {
         let at: usize = config.name[1..].parse().unwrap();
-        config.listen_peer_also = vec![also[at]];
+        config.listen_peer_also = vec![also[at].into()];
         config.peer_urls = urls(at);
         config.initial = (0..3).map(|at| (format!("m{at}"), urls(at))).collect();
     })

@@ -73,6 +73,7 @@ async fn a_certificate_names_its_user() {
     let cluster = Cluster::with(1, |config| {
         quick(config);
         config.client_tls = Some(tls.clone());
+        config.client_cert_auth = true;
     })
     .await;
     let plain = Client::connect(&cluster, cluster.leader().await).await;
