@@ -27,7 +27,7 @@ use proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, AlarmType, InternalRaftRequest, alarm_request::AlarmAction,
 };
 
-use crate::{Error, node::Inner, propose::Applied};
+use crate::{Error, node::Inner, propose::Applied, state::State};
 
 /// How often the size is measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(500);
@@ -106,16 +106,21 @@ impl Inner {
             if let Err(error) = state.disk.settle() {
                 self.consensus.fail(format!("what was held for want of room: {error}"));
             }
-            let (total, in_use) = state.disk.sizes();
+            self.weigh(&state);
             drop(state);
-            self.size.total.store(total, Ordering::Relaxed);
-            self.size.in_use.store(in_use, Ordering::Relaxed);
             let config = &self.config;
             match look(&config.data_dir, config.min_free_bytes, &config.reserve) {
                 Ok(short) => self.size.is_short.store(short, Ordering::Relaxed),
                 Err(error) => tracing::debug!(%error, "free space not known"),
             }
         }
+    }
+
+    /// Looks how large the database is.
+    pub(crate) fn weigh(&self, state: &State) {
+        let (total, in_use) = state.disk.sizes();
+        self.size.total.store(total, Ordering::Relaxed);
+        self.size.in_use.store(in_use, Ordering::Relaxed);
     }
 
     /// Whether this member's disk has too little room.
@@ -153,10 +158,14 @@ impl Inner {
             return Err(Error::NoSpace);
         }
         let cost = i64::try_from(cost).unwrap_or(i64::MAX);
-        let total = self.size.total.load(Ordering::Relaxed).saturating_add(cost);
-        let Some(quota) = self.config.quota().filter(|quota| total >= *quota) else {
+        let exceeds =
+            |quota: &i64| self.size.total.load(Ordering::Relaxed).saturating_add(cost) >= *quota;
+        let Some(quota) = self.config.quota().filter(exceeds) else { return Ok(()) };
+        // The last look may be from before what has made room.
+        self.weigh(&self.state().load());
+        if !exceeds(&quota) {
             return Ok(());
-        };
+        }
         // As in etcd, each member that refuses something raises an alarm of its own.
         let own = self.consensus.id();
         if !self.state().load().alarms.read().is_up_for(AlarmType::Nospace, own) {

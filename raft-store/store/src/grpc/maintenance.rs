@@ -86,9 +86,11 @@ impl Maintenance for Service {
     ) -> Result<Response<DefragmentResponse>, Status> {
         self.client(&request).check_admin().await?;
         let state = self.handle.inner.state().load();
+        let inner = self.handle.inner.clone();
         self.blocking(move || {
             let flushed = state.disk.flush();
             state.disk.compact();
+            inner.weigh(&state);
             flushed.map_err(|error| Error::Internal(error.to_string()))
         })
         .await?;

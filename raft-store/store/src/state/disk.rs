@@ -384,7 +384,8 @@ impl Disk {
             of(KeyKind::REST) + of(KeyKind::REVISIONS)
         };
         let memory = sum("rocksdb.cur-size-active-mem-table");
-        let files = sum("rocksdb.total-sst-files-size");
+        // Not those that only wait for their deletion.
+        let files = sum("rocksdb.live-sst-files-size");
         let live = sum("rocksdb.estimate-live-data-size").min(files);
         let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
         (signed(files + memory), signed(live + memory))
