@@ -47,8 +47,6 @@ const IDLE: &[Idle] = &[
     Idle("log-outputs", true),
     Idle("enable-log-rotation", false),
     Idle("log-rotation-config-json", true),
-    Idle("warning-unary-request-duration", true),
-    Idle("warning-apply-duration", true),
     Idle("enable-distributed-tracing", false),
     Idle("distributed-tracing-address", true),
     Idle("distributed-tracing-service-name", true),
@@ -150,7 +148,8 @@ pub(crate) fn prepare(mut args: Vec<OsString>) -> Result<Prepared> {
     if let Some(path) = file {
         flags = config_file::read(Path::new(&path))?;
     }
-    if is_etcd {
+    let has_command = flags.first().is_some_and(|first| !first.starts_with('-'));
+    if is_etcd && !has_command {
         args.extend(log_defaults(uses_environment).map(OsString::from));
     }
     let remarks = remarks(&flags);
@@ -259,6 +258,11 @@ mod tests {
         assert_eq!(
             args.expect("fine"),
             [&["/x/etcd", "store"][..], &log, &["--name", "a"]].concat()
+        );
+        let dump = ["etcd", "dump-log", "--data-dir", "d"];
+        assert_eq!(
+            prepared(&dump).expect("fine"),
+            ["etcd", "store", "dump-log", "--data-dir", "d"]
         );
         let version = prepare(vec!["etcd".into(), "--version".into()]).expect("fine");
         assert!(version.wants_version);

@@ -130,6 +130,22 @@ pub(crate) struct StoreFlags {
         value_parser = duration::parse
     )]
     compact_hash_check_time: Duration,
+    /// Logs calls that take longer.
+    #[arg(
+        long,
+        env = "ETCD_WARNING_UNARY_REQUEST_DURATION",
+        default_value = "300ms",
+        value_parser = duration::parse
+    )]
+    warning_unary_request_duration: Duration,
+    /// Logs entries whose applying takes longer.
+    #[arg(
+        long,
+        env = "ETCD_WARNING_APPLY_DURATION",
+        default_value = "100ms",
+        value_parser = duration::parse
+    )]
+    warning_apply_duration: Duration,
     /// Kind of tokens of users: simple, or jwt with its options.
     #[arg(long, env = "ETCD_AUTH_TOKEN", default_value = store::DEFAULT_AUTH_TOKEN)]
     auth_token: String,
@@ -217,6 +233,12 @@ impl StoreFlags {
         })
     }
 
+    /// What is logged for being slow.
+    fn warn(&self, config: &mut store::Config) {
+        config.slow_call = self.warning_unary_request_duration;
+        config.slow_apply = self.warning_apply_duration;
+    }
+
     /// When members compare their data.
     fn compare(&self, config: &mut store::Config) {
         config.initial_corrupt_check =
@@ -265,6 +287,7 @@ impl StoreFlags {
         config.progress_interval = self.progress_interval();
         config.force_new_cluster = self.force_new_cluster;
         self.compare(&mut config);
+        self.warn(&mut config);
         config.auth_token.clone_from(&self.auth_token);
         config.auth_token_ttl = Duration::from_secs(self.auth_token_ttl);
         config.bcrypt_cost = self.bcrypt_cost;

@@ -28,6 +28,10 @@ const ETCD_ELECTION: Duration = Duration::from_secs(1);
 pub const DEFAULT_AUTH_TOKEN: &str = "simple";
 /// How long an unused simple token lives when nobody says otherwise.
 pub const DEFAULT_AUTH_TOKEN_TTL: Duration = Duration::from_secs(300);
+/// How long a call may take before that is logged.
+pub const DEFAULT_SLOW_CALL: Duration = Duration::from_millis(300);
+/// How long applying a group of entries may take before that is logged.
+pub const DEFAULT_SLOW_APPLY: Duration = Duration::from_millis(100);
 /// Learners that a cluster may have when nobody says otherwise.
 pub const DEFAULT_MAX_LEARNERS: usize = 1;
 /// Cost of hashing a password when nobody says otherwise.
@@ -106,6 +110,10 @@ pub struct Config {
     pub max_learners: usize,
     /// Whether a change of members is refused that may cost the majority, as etcd's `--strict-reconfig-check` has it.
     pub strict_reconfig_check: bool,
+    /// A call that takes longer is logged.
+    pub slow_call: Duration,
+    /// So is a group of entries that takes longer to apply.
+    pub slow_apply: Duration,
     /// Whether clients are the users that their certificates name.
     pub client_cert_auth: bool,
     /// Which pages may ask, and under which names.
@@ -163,6 +171,8 @@ impl Config {
             compact_hash_check: None,
             max_learners: DEFAULT_MAX_LEARNERS,
             strict_reconfig_check: true,
+            slow_call: DEFAULT_SLOW_CALL,
+            slow_apply: DEFAULT_SLOW_APPLY,
             client_cert_auth: false,
             access: Access::default(),
             min_free_bytes: None,

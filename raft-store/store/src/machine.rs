@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -54,6 +55,8 @@ pub(crate) struct Machine {
     fenced: AtomicBool,
     /// Held while the state is replaced.
     installing: Mutex<()>,
+    /// Applying that takes longer is logged.
+    slow_apply: Duration,
 }
 
 impl Machine {
@@ -82,6 +85,7 @@ impl Machine {
             compacted,
             swept,
             installing: Mutex::new(()),
+            slow_apply: config.slow_apply,
         })
     }
 
@@ -198,6 +202,7 @@ impl StateMachine for Machine {
     }
 
     fn apply(&self, entries: Vec<Entry>, meta: Bytes) -> io::Result<()> {
+        let (began, count) = (Instant::now(), entries.len());
         let state = self.cell.load();
         let mut writer = Writer::new(&state);
         let mut done = Done::default();
@@ -233,6 +238,10 @@ impl StateMachine for Machine {
             }
             is_new
         });
+        let (took, expected) = (began.elapsed(), self.slow_apply);
+        if took > expected {
+            tracing::warn!(?took, ?expected, count, "apply request took too long");
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The client ports: gRPC and plain HTTP on one, with TLS or without.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
 use futures::FutureExt;
 use http::{Method, Request, Response, header::CONTENT_TYPE};
@@ -189,6 +189,9 @@ impl Site {
     }
 
     async fn call(self, peer: PeerInfo, mut request: Request<Incoming>) -> Response<Body> {
+        // A stream is answered as soon as it stands: this is about single answers.
+        let (began, slow) = (Instant::now(), self.handle.inner.config.slow_call);
+        let (remote, uri) = (peer.addr, request.uri().clone());
         let grpc = &self.handle.inner.metrics.grpc;
         let counted = grpc.start(request.uri().path(), request.headers());
         request.extensions_mut().insert(peer);
@@ -197,6 +200,10 @@ impl Site {
             None => request.map(tonic::body::Body::new),
         };
         let response = self.routes.call(request).await;
+        let took = began.elapsed();
+        if took > slow {
+            tracing::warn!(?took, ?remote, call = uri.path(), "request stats");
+        }
         match counted {
             Some(call) => call.follow(response),
             None => response.map(|body| body.map_err(Into::into).boxed_unsync()),

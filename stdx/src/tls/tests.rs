@@ -120,7 +120,7 @@ fn lone(name: &str) -> Issued {
 }
 
 #[tokio::test]
-async fn an_authority_that_is_trusted_may_show_itself() {
+async fn what_is_trusted_itself_may_show_itself() {
     let files = Files::new(Authority::create("test").unwrap());
     let shown_by = |server: &Issued| {
         files.write("server.crt", &server.cert_pem);
@@ -131,6 +131,9 @@ async fn an_authority_that_is_trusted_may_show_itself() {
     shown_by(&own);
     assert!(files.lets_in(&Limits::default(), &own).await);
     assert!(!files.lets_in(&Limits::default(), &lone("localhost")).await, "another is not trusted");
+    let signed = files.issue("signed by another");
+    shown_by(&signed);
+    assert!(files.lets_in(&Limits::default(), &signed).await, "no authority, and trusted itself");
     let elsewhere = lone("elsewhere");
     shown_by(&elsewhere);
     assert!(!files.lets_in(&Limits::default(), &elsewhere).await, "the name does not fit");

@@ -61,11 +61,12 @@ impl<V: ?Sized> Trust<V> {
         Self { authorities, allowed: allowed.clone(), inner }
     }
 
-    /// Whether a certificate was refused for nothing but that it is an authority: of the errors that have no name in
-    /// rustls, only that one comes up when the certificate itself is trusted.
+    /// Whether a trusted certificate was refused for nothing but that it is an authority, which has no name among
+    /// rustls's errors, or that nobody who is trusted has signed it. Both are looked at after the time.
     fn forgives(&self, shown: &CertificateDer<'_>, error: &Error) -> bool {
-        let is_unnamed = matches!(error, Error::InvalidCertificate(CertificateError::Other(_)));
-        is_unnamed && self.authorities.iter().any(|known| known.as_ref() == shown.as_ref())
+        let Error::InvalidCertificate(error) = error else { return false };
+        matches!(error, CertificateError::Other(_) | CertificateError::UnknownIssuer)
+            && self.authorities.iter().any(|known| known.as_ref() == shown.as_ref())
     }
 }
 
