@@ -19,7 +19,7 @@ use prost_reflect::DescriptorPool;
 use stdx::serve::{Body as Answer, BoxError};
 use tonic::{Code, Status, body::Body};
 
-use super::messages::Frames;
+use super::{messages::Frames, sliced::Sliced};
 use crate::room::Held;
 
 /// What is known of a method.
@@ -259,7 +259,7 @@ impl Call {
                     None => frame,
                 }
             });
-            watched.map_err(Into::into).boxed_unsync()
+            Sliced::new(watched).map_err(Into::into).boxed_unsync()
         })
     }
 

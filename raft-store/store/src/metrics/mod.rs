@@ -7,6 +7,7 @@ mod messages;
 #[cfg(test)]
 pub(crate) mod names;
 mod process;
+mod sliced;
 pub(crate) mod vars;
 
 use std::{
