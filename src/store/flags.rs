@@ -455,8 +455,13 @@ mod tests {
             ("--listen-client-urls=ftp://a:1", "URL scheme must be http"),
             ("--listen-client-urls=https://127.0.0.1:1", "need --cert-file and --key-file"),
             ("--log-level=loud", "--log-level must be one of"),
+            (
+                "--listen-peer-urls=https://127.0.0.1:1 --peer-cert-allowed-cn=a",
+                "need --peer-trusted-ca-file",
+            ),
         ] {
-            let error = format!("{:#}", config(&[flag]).expect_err(flag));
+            let flags: Vec<&str> = flag.split(' ').collect();
+            let error = format!("{:#}", config(&flags).expect_err(flag));
             assert!(error.contains(text), "{flag}: {error}");
         }
     }

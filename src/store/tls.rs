@@ -126,6 +126,9 @@ impl TlsFlags {
         if self.client_crl_file.is_some() && client_auth == ClientAuth::None {
             bail!("--client-crl-file needs --trusted-ca-file");
         }
+        if !self.client_cert_allowed_hostname.is_empty() && client_auth == ClientAuth::None {
+            bail!("--client-cert-allowed-hostname needs --trusted-ca-file");
+        }
         let client_ca = self.trusted_ca_file.clone();
         let tls = ServerTls { cert, key, client_ca, client_auth, alpn: vec!["h2", "http/1.1"] };
         let limits = Limits {
@@ -168,6 +171,15 @@ impl TlsFlags {
 
     /// Settings towards members.
     pub(super) fn peer(&self, config: &store::Config, hosts: &[&str]) -> Result<store::PeerTls> {
+        let allowed = self.peer_allowed()?;
+        if self.peer_trusted_ca_file.is_none()
+            && (self.peer_crl_file.is_some() || allowed != Allowed::default())
+        {
+            bail!(
+                "--peer-crl-file, --peer-cert-allowed-cn and --peer-cert-allowed-hostname need \
+                 --peer-trusted-ca-file"
+            );
+        }
         match (&self.peer_cert_file, &self.peer_key_file) {
             (Some(cert), Some(key)) => Ok(store::PeerTls {
                 ca: self.peer_trusted_ca_file.clone(),
@@ -175,7 +187,7 @@ impl TlsFlags {
                 key: key.clone(),
                 client: self.peer_client()?,
                 crl: self.peer_crl_file.clone(),
-                allowed: self.peer_allowed()?,
+                allowed,
             }),
             _ if self.peer_auto_tls => {
                 // The same authority in all members, and no secret: as in etcd, this keeps out

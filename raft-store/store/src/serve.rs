@@ -123,12 +123,16 @@ enum Speaks {
     Either,
 }
 
-/// Where to listen, each address once: one that is named with TLS and without it speaks both.
+/// Where to listen, each address once: one that is named with TLS and without it speaks both. A place for metrics stays
+/// one: what it speaks must not open the way to keys.
 fn places(listen: &[Listen]) -> Vec<(Listen, Speaks)> {
     let mut places: Vec<(Listen, Speaks)> = Vec::with_capacity(listen.len());
     for one in listen {
         let speaks = if one.secure { Speaks::Tls } else { Speaks::Plain };
-        match places.iter_mut().find(|(known, _)| known.address == one.address) {
+        let is_metrics = |listen: &Listen| listen.serves == Serves::Metrics;
+        let is_same =
+            |known: &Listen| known.address == one.address && is_metrics(known) == is_metrics(one);
+        match places.iter_mut().find(|(known, _)| is_same(known)) {
             Some((known, known_speaks)) => {
                 if known.serves != one.serves {
                     known.serves = Serves::All;
@@ -268,9 +272,11 @@ mod tests {
             listen(2, false, Serves::Metrics),
             listen(1, false, Serves::Http),
             listen(2, false, Serves::Metrics),
+            listen(1, false, Serves::Metrics),
         ];
         let places = places(&given);
         let found: Vec<_> = places.iter().map(|(place, speaks)| (place.serves, *speaks)).collect();
-        assert_eq!(found, [(Serves::All, Speaks::Either), (Serves::Metrics, Speaks::Plain)]);
+        let metrics = (Serves::Metrics, Speaks::Plain);
+        assert_eq!(found, [(Serves::All, Speaks::Either), metrics, metrics]);
     }
 }
